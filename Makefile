@@ -1,0 +1,87 @@
+# Two commands do all the set-up: `make demo` shows a login, `make test` runs the suite.
+# Each target installs into .venv only what it needs, and again only when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+TESTS  ?= tests
+
+# Options for pytest, as in: make test PYTEST_ARGS="-k scram -x"
+PYTEST_ARGS ?=
+
+DEBIAN_PEERS := gsasl swaks curl
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv test check format interop peers demo wheel-test clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.has-check ## Everything a developer needs, in .venv
+
+test: $(VENV)/.has-test ## The whole suite, real peers apart
+	@$(BIN)/pytest $(TESTS) --ignore=tests/interop $(PYTEST_ARGS)
+
+check: $(VENV)/.has-check ## ruff, mypy and pyright (strict), the import laws
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.has-check ## Let ruff mend what it can
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+interop: $(VENV)/.has-test peers ## Real peers: gsasl, swaks, curl
+	@$(BIN)/pytest tests/interop $(PYTEST_ARGS)
+
+demo: $(VENV)/.has-cli ## A server and a client on loopback; each login drawn
+	@$(BIN)/sasl demo
+
+wheel-test: ## The suite against the built wheel, away from the source tree
+	@PYTHON="$(PYTHON)" PYTEST_ARGS="$(PYTEST_ARGS)" bash .ci/wheel-test
+
+clean: ## Remove what was made, .venv too
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian packages for the interop tests. Without root or apt the tests that lack their peer are
+# skipped with a reason; with SASL_REQUIRE_PEERS=1, as CI sets, they fail.
+peers:
+	@missing=; for peer in $(DEBIAN_PEERS); do \
+	  command -v $$peer >/dev/null 2>&1 || missing="$$missing $$peer"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then \
+	  echo "not installed:$$missing (needs root and apt-get)"; exit 0; \
+	fi; \
+	echo "installing$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	{ apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; } \
+	  >"$$log" 2>&1 </dev/null || { cat "$$log"; exit 1; }
+
+# ---------------------------------------------------------------------------------------------------
+# One environment, three fillings, each with a stamp of its own.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sasl-core needs Python 3.11 or later; try: make PYTHON=python3.11")'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.has-cli: pyproject.toml | $(BIN)/python
+	@echo "installing sasl-core with its command line"
+	@$(PIP) --editable '.[cli]'
+	@touch $@
+
+$(VENV)/.has-test: pyproject.toml | $(BIN)/python
+	@echo "installing sasl-core and what its tests need"
+	@$(PIP) --editable '.[cli,test]'
+	@touch $@ $(VENV)/.has-cli
+
+$(VENV)/.has-check: pyproject.toml | $(BIN)/python
+	@echo "installing sasl-core, what its tests need, and the checkers"
+	@$(PIP) --editable '.[cli,test,check]'
+	@touch $@ $(VENV)/.has-test $(VENV)/.has-cli

@@ -1,0 +1,1 @@
+"""Property stores; each module is found through its entry point."""

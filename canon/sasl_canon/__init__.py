@@ -1,0 +1,1 @@
+"""User canonicalisers; each module is found through its entry point."""

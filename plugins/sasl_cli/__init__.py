@@ -1,0 +1,1 @@
+"""The `sasl` command; its subcommands are found through their entry points."""

@@ -1,0 +1,1 @@
+"""The mechanisms that come with sasl-core; each module is found through its entry point."""
