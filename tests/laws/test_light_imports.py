@@ -1,0 +1,150 @@
+"""Law 6: nothing heavy is loaded before it is needed.
+
+import-linter counts an import inside a function as an import, so this law is held by interpreters
+that have loaded nothing yet and are asked afterwards what they loaded.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# What `import sasl_core` must not load. attrs is the one third-party package that it may.
+NOT_BY_THE_CORE = (
+    "asyncio",
+    "cryptography",
+    "importlib.metadata",
+    "importlib_metadata",
+    "json",
+    "jwt",
+    "logging",
+    "pluggy",
+    "rich",
+    "sqlite3",
+    "ssl",
+    "tomllib",
+    "typer",
+)
+
+# What no module behind an entry point loads before it is asked to do something.
+NOT_BY_A_PLUGIN = ("asyncio", "cryptography", "jwt", "pymongo", "ssl")
+
+# The groups whose built-ins are looked into; a subcommand may load what it likes.
+GROUPS = ("mechanisms", "canon_user", "auxprop", "profiles")
+
+PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+
+# Group, name and module of each built-in.
+ENTRY_POINTS: list[tuple[str, str, str]] = [
+    (group, name, value)
+    for group, rows in PYPROJECT["project"]["entry-points"].items()
+    for name, value in rows.items()
+]
+
+COUNT = """
+import sys
+import attrs, sasl_core
+ours = {
+    cls
+    for name, module in list(sys.modules.items())
+    if name.partition(".")[0] == "sasl_core"
+    for cls in vars(module).values()
+    if isinstance(cls, type) and "__attrs_attrs__" in vars(cls)
+    and cls.__module__.partition(".")[0] == "sasl_core"
+}
+print(*sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in ours), sep="\\n")
+"""
+
+LOADED = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+print(*sys.modules, sep="\\n")
+"""
+
+
+def loaded_by(fresh_python: Callable[..., Any], module: str) -> set[str]:
+    """All that an interpreter holds after this one import."""
+    return set(fresh_python(LOADED, module).stdout.split())
+
+
+def test_the_probe_sees_what_is_loaded(fresh_python: Callable[..., Any]) -> None:
+    """An interpreter that imported ssl says so: the probe can fail."""
+    assert "ssl" in loaded_by(fresh_python, "ssl")
+    assert not set(NOT_BY_THE_CORE) & loaded_by(fresh_python, "attrs")
+
+
+def test_the_core_loads_nothing_heavy(fresh_python: Callable[..., Any]) -> None:
+    """`import sasl_core` loads none of the heavy modules, nor a wing."""
+    loaded = loaded_by(fresh_python, "sasl_core")
+    assert "sasl_core" in loaded
+    assert not loaded & set(NOT_BY_THE_CORE)
+    assert not {name for name in loaded if name.startswith("sasl_")} - {
+        name for name in loaded if name.partition(".")[0] == "sasl_core"
+    }
+
+
+def test_the_core_defines_few_attrs_classes(fresh_python: Callable[..., Any]) -> None:
+    """At most 25 attrs classes stand behind `import sasl_core`; each costs 0.4 ms."""
+    classes = fresh_python(COUNT).stdout.split()
+    assert classes, "the scan found no attrs class at all: it no longer looks in the right place"
+    assert len(classes) <= 25, classes
+
+
+def test_the_groups_are_the_fixed_ones() -> None:
+    """An entry-point group is public: none appears by a slip of the keyboard."""
+    assert {row[0] for row in ENTRY_POINTS} <= {
+        f"sasl_core.{group}"
+        for group in (
+            "mechanisms",
+            "canon_user",
+            "auxprop",
+            "credentials",
+            "profiles",
+            "pwcheck",
+            "audit",
+            "commands",
+        )
+    }
+
+
+def test_the_installed_entry_points_are_those_written() -> None:
+    """What is installed was made from this pyproject.toml."""
+    installed = {
+        (point.group, point.name, point.value)
+        for point in distribution("sasl-core").entry_points
+        if point.group.startswith("sasl_core.")
+    }
+    assert installed == set(ENTRY_POINTS)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_has_a_built_in(group: str) -> None:
+    """The test below looks into each group that has built-ins."""
+    assert any(row[0] == f"sasl_core.{group}" for row in ENTRY_POINTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        (name, module)
+        for group, name, module in ENTRY_POINTS
+        if group.removeprefix("sasl_core.") in GROUPS
+    ],
+)
+def test_an_entry_point_module_loads_nothing_heavy(
+    fresh_python: Callable[..., Any], name: str, module: str
+) -> None:
+    """No module that the registry imports by name loads anything heavy by that alone."""
+    loaded = loaded_by(fresh_python, module)
+    assert module in loaded
+    assert not loaded & set(NOT_BY_A_PLUGIN), name
+
+
+def test_the_doors_load_nothing_heavy(fresh_python: Callable[..., Any]) -> None:
+    """A plugin author's door is as light as the plugins behind it."""
+    assert not loaded_by(fresh_python, "sasl_core.plugin") & set(NOT_BY_A_PLUGIN)
