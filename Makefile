@@ -15,6 +15,7 @@ DEBIAN_PEERS := gsasl swaks curl
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv test check format interop peers demo wheel-test clean
+.PHONY: check-ruff check-format check-mypy check-pyright check-laws
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,12 +25,18 @@ venv: $(VENV)/.has-check ## Everything a developer needs, in .venv
 test: $(VENV)/.has-test ## The whole suite, real peers apart
 	@$(BIN)/pytest $(TESTS) --ignore=tests/interop $(PYTEST_ARGS)
 
-check: $(VENV)/.has-check ## ruff, mypy and pyright (strict), the import laws
+check: check-ruff check-format check-mypy check-pyright check-laws ## ruff, mypy and pyright (strict), the import laws
+
+check-ruff: $(VENV)/.has-check
 	$(BIN)/ruff check
+check-format: $(VENV)/.has-check
 	$(BIN)/ruff format --check
+check-mypy: $(VENV)/.has-check
 	$(BIN)/mypy
+check-pyright: $(VENV)/.has-check
 	$(BIN)/pyright
-	$(BIN)/lint-imports --no-cache
+check-laws: $(VENV)/.has-check
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.has-check ## Let ruff mend what it can
 	$(BIN)/ruff check --fix-only
@@ -69,7 +76,7 @@ peers:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sasl-core needs Python 3.11 or later; try: make PYTHON=python3.11")'
 	@echo "making $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.has-cli: pyproject.toml | $(BIN)/python
 	@echo "installing sasl-core with its command line"
