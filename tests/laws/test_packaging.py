@@ -21,13 +21,11 @@ DEPENDENCIES = {"attrs", "cryptography", "importlib-metadata", "pluggy", "pyjwt"
 
 
 @pytest.fixture(scope="module")
-def wheel(
+def tree(
     root: Path, package_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> zipfile.ZipFile:
-    """The wheel, built from a copy of the tree with the backend of this environment."""
-    room = tmp_path_factory.mktemp("wheel")
-    tree = room / "tree"
-    # A copy, beside which lie the things that must not be swept up.
+) -> Path:
+    """A copy of the tree, beside which lie the things that must not be swept up."""
+    tree = tmp_path_factory.mktemp("source") / "tree"
     for folder in package_folders.values():
         shutil.copytree(folder, tree / folder.relative_to(root))
     shutil.copytree(root / "tests" / "laws", tree / "tests" / "laws")
@@ -37,8 +35,15 @@ def wheel(
     for name in ("pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"):
         if (root / name).exists():
             shutil.copy(root / name, tree)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> zipfile.ZipFile:
+    """The wheel, built from the copy with the backend of this environment."""
+    dist = tree.parent / "dist"
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "hatchling", "build", "-t", "wheel", "-d", str(room / "dist")],
+        [sys.executable, "-P", "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)],
         cwd=tree,
         capture_output=True,
         text=True,
@@ -46,17 +51,18 @@ def wheel(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (room / "dist").glob("*.whl")
+    (path,) = dist.glob("*.whl")
     return zipfile.ZipFile(path)
 
 
 def test_the_wheel_holds_our_packages_and_nothing_else(
-    wheel: zipfile.ZipFile, package_folders: dict[str, Path]
+    wheel: zipfile.ZipFile, tree: Path, root: Path, package_folders: dict[str, Path]
 ) -> None:
     """Each file of each package is in the wheel; what is not theirs is the dist-info's."""
     expected = {
         f"{name}/{file.relative_to(folder).as_posix()}"
-        for name, folder in package_folders.items()
+        for name, source in package_folders.items()
+        for folder in [tree / source.relative_to(root)]
         for file in folder.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts and file.suffix not in {".pyc", ".db"}
     }
