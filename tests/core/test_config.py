@@ -1,0 +1,209 @@
+"""The core's keys: the same in every form, their defaults, and what they cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import pytest
+
+from sasl_core.config import AutoTransition, Configuration, CoreOptions, LogLevel
+from sasl_core.errors import ConfigError
+from sasl_core.flags import SecurityFlag
+from sasl_core.options import CORE_KEYS
+from sasl_core.results import Result
+
+NO_PLUGINS: Callable[[], Mapping[str, tuple[str, ...]]] = dict
+
+# key, as TOML, as flat text, as Python values, the value that the core reads.
+KEYS: list[tuple[str, str, str, list[Any], object]] = [
+    (
+        "mech_list",
+        '["SCRAM-SHA-256-PLUS", "PLAIN"]',
+        "scram-sha-256-plus \t PLAIN",
+        [
+            ["SCRAM-SHA-256-PLUS", "PLAIN"],
+            ("SCRAM-SHA-256-PLUS", "PLAIN"),
+            "SCRAM-SHA-256-PLUS plain",
+        ],
+        ("SCRAM-SHA-256-PLUS", "PLAIN"),
+    ),
+    ("client_mech_list", '["PLAIN"]', "PLAIN", [("PLAIN", "PLAIN")], ("PLAIN",)),
+    (
+        "plugin_list",
+        '["PLAIN", "other-dist:LOGIN"]',
+        "PLAIN other-dist:LOGIN",
+        ["PLAIN other-dist:LOGIN"],
+        ("PLAIN", "other-dist:LOGIN"),
+    ),
+    ("log_level", '"debug"', "5", [5, "debug", "Debug", LogLevel.DEBUG], LogLevel.DEBUG),
+    ("pwcheck_method", '["auxprop", "pam"]', "auxprop pam", ["auxprop pam"], ("auxprop", "pam")),
+    (
+        "auxprop_plugin",
+        '["memory", "sasldb"]',
+        "memory sasldb",
+        [["memory", "sasldb"]],
+        ("memory", "sasldb"),
+    ),
+    ("auto_transition", "true", "yes", ["yes", True], AutoTransition.YES),
+    (
+        "auto_transition",
+        '"noplain"',
+        "NoPlain",
+        [AutoTransition.NOPLAIN, "noplain"],
+        AutoTransition.NOPLAIN,
+    ),
+    ("canon_user_plugin", '"LDAP"', "LDAP", ["LDAP"], "LDAP"),
+    ("scram_iteration_counter", "20_000", "20000", [20_000], 20_000),
+    ("scram_iteration_floor", "8192", "8192", [8192], 8192),
+    ("scram_iteration_cap", "2_000_000", "2000000", [2_000_000], 2_000_000),
+    ("min_ssf", "56", "56", [56], 56),
+    ("max_ssf", "256", "256", [256], 256),
+    (
+        "security_flags",
+        '["noplaintext", "mutual_auth"]',
+        "noplaintext Mutual-Auth",
+        [SecurityFlag.NOPLAINTEXT | SecurityFlag.MUTUAL_AUTH, ["noplaintext", "mutual_auth"]],
+        SecurityFlag.NOPLAINTEXT | SecurityFlag.MUTUAL_AUTH,
+    ),
+    ("maxbufsize", "0", "0", [0], 0),
+    ("allow_anonymous", "true", "on", [True], True),
+    ("allow_cleartext", "true", "1", [True], True),
+    ("allow_unencrypted_scram", "true", "T", [True], True),
+    ("user_realm", '"example.com"', "example.com", ["example.com"], "example.com"),
+]
+
+
+def load_toml(tmp_path: Path, text: str, appname: str = "smtp") -> Configuration:
+    file = tmp_path / "sasl.toml"
+    file.write_text(text, "utf-8")
+    return Configuration.load(appname, path=file)
+
+
+def refused(tables: Mapping[str, object], appname: str = "smtp") -> ConfigError:
+    """The error that a mapping meets."""
+    with pytest.raises(ConfigError) as caught:
+        Configuration.from_mapping(tables, appname)
+    assert caught.value.result is Result.CONFIGERR
+    return caught.value
+
+
+def test_every_key_is_tried_here() -> None:
+    """The table of converters, the fields of CoreOptions and the cases above name the same keys."""
+    fields = {field.name for field in attrs.fields(CoreOptions)}
+    assert fields == set(CORE_KEYS) == {case[0] for case in KEYS}
+
+
+@pytest.mark.parametrize(("key", "toml", "flat", "values", "expected"), KEYS)
+def test_a_key_is_the_same_in_every_form(
+    tmp_path: Path, key: str, toml: str, flat: str, values: list[Any], expected: object
+) -> None:
+    """sasl.toml, the flat file and a mapping give the same options, changed in that key alone."""
+    wanted = CoreOptions(**cast("dict[str, Any]", {key: expected}))
+    assert wanted != CoreOptions()
+    assert load_toml(tmp_path, f"{key} = {toml}\n").core == wanted
+    conf = tmp_path / "smtp.conf"
+    conf.write_text(f"{key}: {flat}\n", "utf-8")
+    assert Configuration.load("smtp", path=conf, declared=NO_PLUGINS).core == wanted
+    for value in values:
+        read = Configuration.from_mapping({key: value}, "smtp").core
+        assert read == wanted
+        assert type(getattr(read, key)) is type(expected)
+
+
+def test_the_defaults_are_the_safe_ones() -> None:
+    """With nothing configured every mechanism may be used that needs no permission."""
+    core = Configuration.from_mapping({}, "smtp").core
+    assert core == CoreOptions(
+        mech_list=None,
+        client_mech_list=None,
+        plugin_list=(),
+        log_level=4,
+        pwcheck_method=("auxprop",),
+        auxprop_plugin=("sasldb",),
+        auto_transition=AutoTransition.NO,
+        canon_user_plugin="INTERNAL",
+        scram_iteration_counter=15_000,
+        scram_iteration_floor=4096,
+        scram_iteration_cap=1_000_000,
+        min_ssf=0,
+        max_ssf=65_536,
+        security_flags=SecurityFlag.NONE,
+        maxbufsize=65_536,
+        allow_anonymous=False,
+        allow_cleartext=False,
+        allow_unencrypted_scram=False,
+        user_realm="",
+    )
+
+
+def test_an_empty_list_is_none_of_them() -> None:
+    """`mech_list = []` allows no mechanism, which is not the same as leaving it out."""
+    assert Configuration.from_mapping({"mech_list": []}, "smtp").core.mech_list == ()
+
+
+def test_the_level_that_logs_passwords_does_not_exist() -> None:
+    """Cyrus's level 7, "pass", is the trace level here."""
+    for value in (7, "pass"):
+        core = Configuration.from_mapping({"log_level": value}, "smtp").core
+        assert core.log_level is LogLevel.TRACE
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("mech_list", 3, "expected a list"),
+        ("mech_list", ["PLAIN", 3], "expected names of mechanisms, not a int"),
+        ("mech_list", "PLAIN,LOGIN", "expected names of mechanisms, not 'PLAIN,LOGIN'"),
+        ("mech_list", "A" * 21, "expected names of mechanisms"),
+        ("plugin_list", ["a:b:c"], "is neither NAME nor distribution:NAME"),
+        ("log_level", 8, "from 0 to 7"),
+        ("log_level", True, "from 0 to 7"),
+        ("log_level", "loud", "expected none, error, fail, warn, note, debug, trace, pass"),
+        ("pwcheck_method", ["sasl db"], "expected the name of a plugin"),
+        ("auto_transition", "maybe", "expected no, yes, noplain"),
+        ("auto_transition", 1, "expected no, yes, noplain"),
+        ("canon_user_plugin", "", "expected the name of a plugin, not ''"),
+        ("scram_iteration_counter", 4095, "from 4096 to 1000000"),
+        ("scram_iteration_counter", 1_000_001, "from 4096 to 1000000"),
+        ("scram_iteration_counter", "15000", "expected a whole number"),
+        ("scram_iteration_counter", 15_000.0, "expected a whole number"),
+        ("scram_iteration_floor", 0, "from 1 to 10000000"),
+        ("scram_iteration_cap", 10_000_001, "from 4096 to 10000000"),
+        ("min_ssf", -1, "from 0 to 65536"),
+        ("max_ssf", 65_537, "from 0 to 65536"),
+        ("maxbufsize", 1 << 24, "from 0 to 16777215"),
+        ("security_flags", ["noplain"], "expected noplaintext, noactive, nodictionary"),
+        ("security_flags", 3, "expected a list"),
+        ("allow_anonymous", "yes", "expected true or false"),
+        ("allow_cleartext", 1, "expected true or false"),
+        ("user_realm", "a@b", "expected a realm"),
+        ("user_realm", "a b", "expected a realm"),
+        ("user_realm", "a\nb", "expected a realm"),
+        ("user_realm", "\ud800", "without half surrogates"),
+        ("user_realm", 3, "expected text"),
+    ],
+)
+def test_a_value_that_the_key_cannot_have(key: str, value: object, problem: str) -> None:
+    """The error names the key and what was expected."""
+    error = refused({key: value})
+    assert error.key == key
+    assert problem in error.problem
+    assert str(error) == f"{key}: {error.problem}"
+
+
+@pytest.mark.parametrize(
+    ("tables", "key"),
+    [
+        ({"scram_iteration_floor": 20_000}, "scram_iteration_floor"),
+        ({"scram_iteration_cap": 10_000}, "scram_iteration_cap"),
+        ({"min_ssf": 256, "max_ssf": 128}, "min_ssf"),
+    ],
+)
+def test_two_values_that_exclude_each_other(tables: dict[str, object], key: str) -> None:
+    """A floor above a ceiling is refused, and blamed on a key that was written."""
+    error = refused(tables)
+    assert error.key == key
+    assert "is above" in error.problem
