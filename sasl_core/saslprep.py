@@ -18,7 +18,7 @@ from unicodedata import ucd_3_2_0
 from sasl_core._saslprep_tables import BOUNDS, CLASS_NAMES, CLASSES, MAPPING
 from sasl_core.errors import PeerError
 
-__all__ = ["PREPARED_LIMIT", "SASLPREP_LIMIT", "saslprep", "saslprep_nonempty"]
+__all__ = ["PREPARED_LIMIT", "SASLPREP_LIMIT", "prepare_trace", "saslprep", "saslprep_nonempty"]
 
 SASLPREP_LIMIT: Final = 65_536
 """Longest text taken, in characters."""
@@ -35,6 +35,9 @@ _LEFT: Final = 1
 _RIGHT: Final = 2
 _UNASSIGNED: Final = 3
 _FIRST_PROHIBITED: Final = 4
+
+# RFC 4505 section 3: as SASLprep, but spaces and C.7 are allowed, and nothing is mapped.
+_TRACE_PROHIBITED: Final = frozenset({5, 6, 7, 8, 9, 10, 12, 13})
 
 _MAPPED = frozenset(map(chr, MAPPING))
 
@@ -78,6 +81,24 @@ def saslprep_nonempty(text: str, *, stored: bool = False) -> str:
     return prepared
 
 
+def prepare_trace(text: str) -> str:
+    """Return `text` if the "trace" profile allows it, which changes nothing (RFC 4505 section 3).
+
+    Raises:
+        PeerError: `text` is too long, holds a prohibited code point, or mixes directions.
+    """
+    if text.isascii() and text.isprintable() and len(text) <= PREPARED_LIMIT:
+        return text
+    if len(text) > PREPARED_LIMIT:
+        raise _too_long(PREPARED_LIMIT)
+    present = _classes(text)
+    prohibited = present & _TRACE_PROHIBITED
+    if prohibited:
+        raise PeerError(f"prohibited in a trace: {CLASS_NAMES[max(prohibited)]}", code="saslprep")
+    _check_directions(text, present)
+    return text
+
+
 def _too_long(limit: int) -> PeerError:
     return PeerError(f"more than {limit} characters to prepare", code="saslprep")
 
@@ -94,11 +115,15 @@ def _prepare(text: str, *, stored: bool) -> str:
         raise PeerError(f"prohibited by SASLprep: {CLASS_NAMES[worst]}", code="saslprep")
     if stored and worst == _UNASSIGNED:
         raise PeerError("an unassigned code point (RFC 3454 table A.1)", code="saslprep")
+    _check_directions(prepared, present)
+    return prepared
+
+
+def _check_directions(text: str, present: set[int]) -> None:
     # RFC 3454 section 6: right-to-left letters stand at either end, with no left-to-right one
     # between them.
-    if _RIGHT in present and (_LEFT in present or _classes(prepared[0] + prepared[-1]) != {_RIGHT}):
+    if _RIGHT in present and (_LEFT in present or _classes(text[0] + text[-1]) != {_RIGHT}):
         raise PeerError("mixed bidirectional text (RFC 3454 section 6)", code="saslprep")
-    return prepared
 
 
 def _classes(text: str) -> set[int]:

@@ -22,10 +22,18 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from sasl_core._record import record
-from sasl_core.encoding import b64decode, b64encode
-from sasl_core.errors import PeerError, UsageError
-from sasl_core.gs2 import Gs2Header, escape_saslname, format_gs2, parse_gs2, parse_saslname
+from sasl_core.plugin import (
+    Gs2Header,
+    PeerError,
+    UsageError,
+    b64decode,
+    b64encode,
+    escape_saslname,
+    format_gs2,
+    parse_gs2,
+    parse_saslname,
+    record,
+)
 
 if TYPE_CHECKING:
     from typing import NoReturn

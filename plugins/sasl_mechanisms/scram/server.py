@@ -1,0 +1,136 @@
+"""SCRAM, the server's side, in the order of RFC 5802 section 3.
+
+An unknown user goes the same way as a known one, against a decoy, to the same refusal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sasl_core.plugin import (
+    VERIFIERS,
+    Feature,
+    NeedDerivation,
+    NeedPeer,
+    Needs,
+    NeedUser,
+    PeerError,
+    SecurityFlag,
+    ServerContext,
+    ServerPlug,
+    SetpassFlag,
+    Success,
+    UserName,
+    b64encode,
+    format_verifier,
+    server_signature,
+    verifier_from_salted_password,
+)
+from sasl_mechanisms.scram.messages import (
+    auth_message,
+    format_server_final,
+    format_server_first,
+    parse_client_final,
+    parse_client_first,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sasl_core.plugin import Gs2Header, SaslUtils
+
+__all__ = ["FLAGS", "NONCE_BYTES", "ScramServer"]
+
+NONCE_BYTES: Final = 18
+"""Unpredictable bytes in a nonce: 24 characters of base64."""
+SALT_BYTES: Final = 16
+"""As long as a decoy's, from which a real one must not differ."""
+
+FLAGS: Final = (
+    SecurityFlag.NOPLAINTEXT
+    | SecurityFlag.NOACTIVE
+    | SecurityFlag.NOANONYMOUS
+    | SecurityFlag.MUTUAL_AUTH
+)
+
+
+class ScramServer(ServerPlug):
+    """The server's side of one mechanism of the family."""
+
+    security_flags = FLAGS
+    features = Feature.WANT_CLIENT_FIRST | Feature.ALLOWS_PROXY | Feature.CHANNEL_BINDING
+
+    def __init__(self, utils: SaslUtils, name: str, hash_name: str, bits: int) -> None:
+        self.name = name
+        self.hash_bits = bits
+        self._hash = hash_name
+        self._utils = utils
+
+    def converse(self, ctx: ServerContext) -> Needs[Success]:
+        first = parse_client_first((yield from NeedPeer()))
+        self._check_flag(ctx, first.gs2)
+        user = yield from NeedUser(first.username, first.gs2.authzid, _PROPERTIES)
+        verifier = ctx.verifier(user, self._hash)
+        nonce = first.nonce + b64encode(ctx.utils.random(NONCE_BYTES))
+        server_first = format_server_first(nonce, verifier.salt, verifier.iterations)
+
+        final = parse_client_final((yield from NeedPeer(server_first)))
+        # Full equality: a prefix or a suffix would let old messages in (CVE-2024-56128).
+        if final.nonce != nonce:
+            raise PeerError(
+                "client-final: the nonce is not the one of this exchange", code="scram-nonce"
+            )
+        if first.gs2.cb_name is not None:
+            ctx.verify_binding(first.gs2.cb_name, first.header, final.binding)
+        elif final.binding != first.header:
+            raise PeerError(
+                "client-final: c= is not the GS2 header that began the exchange",
+                code="scram-binding",
+                wire=b"e=channel-bindings-dont-match",
+            )
+        signed = auth_message(first.bare, server_first, final.without_proof)
+        verified = ctx.verify_scram(user, verifier, signed, final.proof)
+        return Success(verified, data=format_server_final(server_signature(verifier, signed)))
+
+    def _check_flag(self, ctx: ServerContext, gs2: Gs2Header) -> None:
+        """RFC 5802 section 6: the flag agrees with the name, and nobody removed -PLUS."""
+        if ctx.plus:
+            if gs2.flag != "p":
+                raise PeerError(
+                    f"{ctx.mechanism} was chosen without channel binding",
+                    code="scram-flag",
+                    wire=b"e=server-does-support-channel-binding",
+                )
+            if gs2.cb_name not in ctx.facts.channel_bindings:
+                raise PeerError(
+                    "a channel binding type that this connection does not have",
+                    code="scram-flag",
+                    wire=b"e=unsupported-channel-binding-type",
+                )
+        elif gs2.flag == "p":
+            raise PeerError(
+                f"channel binding with {ctx.mechanism}, which is not -PLUS",
+                code="scram-flag",
+                wire=b"e=channel-binding-not-supported",
+            )
+        elif gs2.flag == "y" and ctx.binding_was_possible():
+            ctx.refuse(
+                "the client believes that -PLUS was not offered: somebody has removed it",
+                wire=b"e=server-does-support-channel-binding",
+            )
+
+    def setpass(
+        self, user: UserName, password: bytes | None, flags: SetpassFlag
+    ) -> Needs[Mapping[str, tuple[bytes, ...]] | None]:
+        """A new verifier with a new salt; the glue stores it."""
+        del user, flags
+        if password is None:
+            return {}
+        salt = self._utils.random(SALT_BYTES)
+        rounds = self._utils.scram_rounds
+        salted = yield from NeedDerivation(self._hash, password, salt, rounds)
+        verifier = verifier_from_salted_password(self._hash, salted, salt, rounds)
+        return {VERIFIERS: (format_verifier(verifier),)}
+
+
+_PROPERTIES: Final = ("*" + VERIFIERS,)

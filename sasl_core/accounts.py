@@ -1,0 +1,285 @@
+"""Look-ups, writes and passwords across the configured stores: bodies for any runner.
+
+Everything here is a generator of the needs that stores and pwcheck plugs ask
+themselves; none of it is on behalf of a peer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from sasl_core._record import record
+from sasl_core.errors import BackendError, PluginError, SaslError, UsageError
+from sasl_core.flags import SetpassFlag
+from sasl_core.names import UserName
+from sasl_core.needs import Change, Found, NeedStore, NeedUser, PasswordAnswer
+from sasl_core.properties import PASSWORD, VERIFIERS
+from sasl_core.results import Result
+from sasl_core.saslprep import saslprep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sasl_core.core import ServerCore
+    from sasl_core.plugs import AuxpropPlug, Needs
+
+__all__ = [
+    "SetpassReport",
+    "TargetResult",
+    "check_by_plug",
+    "list_users",
+    "look_up",
+    "set_password",
+    "store",
+    "transition",
+    "user_exists",
+]
+
+
+@record
+class TargetResult:
+    """What one target of `setpass` did: a store ("auxprop:sasldb") or a mechanism."""
+
+    target: str
+    result: Result
+    detail: str | None = None
+
+
+@record
+class SetpassReport:
+    """What `setpass` did, target by target. `result`: OK, or the first failure."""
+
+    user: UserName
+    result: Result
+    targets: tuple[TargetResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every target that has something to keep has kept it."""
+        return self.result is Result.OK
+
+
+# --- look-ups ---------------------------------------------------------------------
+
+
+def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Found]:
+    """Ask every configured store, in order, and merge what they say (G14, G15).
+
+    `names` are without `*`. A value already found stays, unless a later store overrides.
+
+    Raises:
+        BackendError: a store is unavailable.
+    """
+    stores = core.stores()
+    if core.first_secret is None:
+        core.first_secret = (yield from stores[0].decoy_secret()) if stores else None
+        core.first_secret = core.first_secret or core.random_secret
+    if len(stores) == 1:
+        found = yield from stores[0].lookup(user, names)
+        if found.__class__ is not Found or found.result is Result.UNAVAIL:
+            _check_found(stores[0], found)
+        return found
+    result = Result.NOUSER
+    values: dict[str, tuple[bytes, ...]] = {}
+    verifiers: dict[str, object] = {}
+    for plug in stores:
+        found = yield from plug.lookup(user, names)
+        _check_found(plug, found)
+        result = _merge(result, found.result)
+        for name, value in found.values.items():
+            if plug.override or name not in values:
+                values[name] = value
+        for name, verifier in found.verifiers.items():
+            if plug.override or name not in verifiers:
+                verifiers[name] = verifier
+    return Found(result, values, verifiers)
+
+
+def _check_found(plug: AuxpropPlug, found: object) -> None:
+    if not isinstance(found, Found):
+        raise PluginError(plug.name, "", f"lookup returned {type(found).__name__}, not Found")
+    if found.result is Result.UNAVAIL:
+        raise BackendError(detail=f"store {plug.name!r} is unavailable")
+
+
+def _merge(so_far: Result, result: Result) -> Result:
+    """G15: OK and NOVERIFY beat NOUSER, DISABLED beats OK."""
+    if Result.DISABLED in (so_far, result):
+        return Result.DISABLED
+    if so_far is Result.NOUSER:
+        return result
+    return so_far if result is Result.NOUSER or so_far is Result.OK else result
+
+
+# --- writes --------------------------------------------------------------------------
+
+
+def store(core: ServerCore, user: UserName, change: Change) -> Needs[Result]:
+    """Write `change` to every configured store that can be written; stop at the first failure.
+
+    (G16.) A plaintext password goes only to stores that keep such.
+    """
+    result, _ = yield from _store_each(core, user, change)
+    return result
+
+
+def _store_each(
+    core: ServerCore, user: UserName, change: Change
+) -> Needs[tuple[Result, list[TargetResult]]]:
+    targets: list[TargetResult] = []
+    writable = [plug for plug in core.stores() if plug.writable]
+    if not writable:
+        raise BackendError(
+            "no property store can be written",
+            code="no-writable-store",
+            temporary=False,
+            detail="no store named by auxprop_plugin can be written",
+        )
+    for plug in writable:
+        wanted = change
+        if PASSWORD in change.values and not plug.plaintext:
+            values = {name: v for name, v in change.values.items() if name != PASSWORD}
+            wanted = Change(
+                values,
+                replace_verifiers=change.replace_verifiers,
+                disabled=change.disabled,
+                create=change.create,
+                exist_ok=change.exist_ok,
+                delete=change.delete,
+                expected=change.expected,
+            )
+        result = yield from plug.update(user, wanted)
+        if not isinstance(result, Result):
+            raise PluginError(plug.name, "", f"update returned {type(result).__name__}, not Result")
+        targets.append(TargetResult(f"auxprop:{plug.name}", result))
+        if result is not Result.OK:
+            return result, targets
+    return Result.OK, targets
+
+
+def set_password(
+    core: ServerCore,
+    identity: str,
+    password: str | None,
+    flags: SetpassFlag,
+    current: str | None = None,
+) -> Needs[SetpassReport]:
+    """Set, or with DISABLE take away, a user's password everywhere (G19).
+
+    Asks each mechanism with secrets of its own (with CURMECH_ONLY, `current` alone) for
+    the properties to keep, then writes them and the user in one change. `identity` is
+    canonical.
+
+    Raises:
+        UsageError: an empty password without DISABLE, CREATE with DISABLE, or a password
+            that SASLprep refuses.
+    """
+    disable = bool(flags & SetpassFlag.DISABLE)
+    if disable and flags & SetpassFlag.CREATE:
+        raise UsageError("CREATE and DISABLE exclude each other")
+    if not password and not disable:
+        raise UsageError("the password is empty; to lock the user, use DISABLE")
+    if disable and password:
+        raise UsageError("DISABLE takes no password")
+    prepared: bytes | None = None
+    if password:
+        try:
+            prepared = saslprep(password, stored=True).encode()
+        except SaslError as error:
+            raise UsageError(f"the password cannot be used: {error}", code="bad-password") from None
+        if not prepared:
+            raise UsageError("the password is empty once prepared", code="bad-password")
+    user = UserName.parse(identity)
+    values: dict[str, tuple[bytes, ...]] = {}
+    targets: list[TargetResult] = []
+    for plug in core.server_plugs(current if flags & SetpassFlag.CURMECH_ONLY else None):
+        try:
+            made = yield from plug.setpass(user, prepared, flags)
+        except SaslError as error:
+            targets.append(TargetResult(plug.name, error.result, error.detail or str(error)))
+            continue
+        if made is None:
+            continue
+        for name, more in made.items():
+            values[name] = values.get(name, ()) + tuple(more)
+        targets.append(TargetResult(plug.name, Result.OK))
+    if prepared is not None and not flags & SetpassFlag.NOPLAIN:
+        values[PASSWORD] = (prepared,)
+    change = Change(
+        {} if disable else values,
+        # Verifiers of the old password must not outlive it, whatever their hash.
+        replace_verifiers=not disable and not flags & SetpassFlag.CURMECH_ONLY,
+        disabled=disable,
+        create=bool(flags & SetpassFlag.CREATE),
+        exist_ok=True,
+    )
+    failed = next((t for t in targets if t.result is not Result.OK), None)
+    if failed is None:
+        result, written = yield from _store_each(core, user, change)
+    else:
+        result, written = failed.result, []
+    return SetpassReport(user, result, (*written, *targets))
+
+
+def transition(core: ServerCore, identity: str, password: bytes) -> Needs[Result]:
+    """Keep verifiers of a password that was verified elsewhere, for a user who has none.
+
+    (G20, `auto_transition`.) Compare and set: a password set meanwhile is left alone.
+    """
+    user = UserName.parse(identity)
+    found = cast("Found", (yield NeedUser(identity, None, ("*" + VERIFIERS,))))
+    kept = found.verifiers or found.values.get(VERIFIERS)
+    if found.result not in (Result.OK, Result.NOUSER, Result.NOVERIFY) or kept:
+        return Result.NOCHANGE
+    values: dict[str, tuple[bytes, ...]] = {}
+    for plug in core.server_plugs(None):
+        made = yield from plug.setpass(user, password, SetpassFlag.CREATE)
+        for name, more in (made or {}).items():
+            values[name] = values.get(name, ()) + tuple(more)
+    if core.transition_plaintext:
+        values[PASSWORD] = (password,)
+    change = Change(values, create=True, exist_ok=True, expected={VERIFIERS: ()})
+    return (yield from NeedStore(user, change))
+
+
+# --- passwords by other means, and whether a user is there ------------------------------
+
+
+def check_by_plug(
+    core: ServerCore, method: str, user: UserName, password: bytes, service: str
+) -> Needs[PasswordAnswer]:
+    """Ask the pwcheck plugin `method`."""
+    plug = core.password_plug(method)
+    answer = yield from plug.check_password(user, password, service)
+    if not isinstance(answer, PasswordAnswer):
+        raise PluginError(
+            method, "", f"check_password returned {type(answer).__name__}, not PasswordAnswer"
+        )
+    return answer
+
+
+def user_exists(core: ServerCore, identity: str) -> Needs[Result]:
+    """OK, NOUSER or DISABLED; NOVERIFY when no configured method can tell (G20)."""
+    user = UserName.parse(identity)
+    worst = Result.NOVERIFY
+    for method in core.options.pwcheck_method:
+        if method == "auxprop":
+            result = (yield from look_up(core, user, ())).result
+        else:
+            result = (yield from core.password_plug(method).user_exists(user)).result
+        if result in (Result.OK, Result.DISABLED):
+            return result
+        if result is Result.UNAVAIL:
+            raise BackendError(detail=f"pwcheck method {method!r} is unavailable")
+        if result is Result.NOUSER:
+            worst = result
+    return worst
+
+
+def list_users(core: ServerCore) -> Needs[list[UserName]]:
+    """Every user of every store, each once."""
+    users: dict[UserName, None] = {}
+    for plug in core.stores():
+        for user in (yield from plug.users()):
+            users[user] = None
+    return list(users)

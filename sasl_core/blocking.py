@@ -1,0 +1,442 @@
+"""The application's door for blocking programs: `Server`, `Client` and their sessions."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from sasl_core import accounts
+from sasl_core.core import ClientCore, ServerCore
+from sasl_core.edge import sever
+from sasl_core.errors import BackendError, SaslError
+from sasl_core.facts import facts_from
+from sasl_core.flags import SetpassFlag
+from sasl_core.results import Result
+from sasl_core.runners.blocking import BlockingRunner
+from sasl_core.session import (
+    ClientView,
+    ServerView,
+    canonical,
+    client_answers,
+    client_negotiation,
+    server_negotiation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self, TypeVar, Unpack
+
+    from sasl_core.accounts import SetpassReport
+    from sasl_core.audit import AuditListener
+    from sasl_core.core import Config
+    from sasl_core.facts import ConnectionFacts
+    from sasl_core.flags import Decision
+    from sasl_core.names import UserName
+    from sasl_core.needs import HttpRequest, HttpResponse, Prompt, PromptId
+    from sasl_core.negotiation import ClientNegotiation, Reply, ServerNegotiation
+    from sasl_core.plugs import AuxpropPlug, Needs
+    from sasl_core.properties import PropertyContext
+    from sasl_core.registry import Registry
+
+    R = TypeVar("R")
+
+__all__ = ["Client", "ClientSession", "Server", "ServerSession"]
+
+
+class ServerSession(ServerView):
+    """One attempt of a client to authenticate; `with` closes it."""
+
+    __slots__ = ("_runner",)
+
+    def __init__(self, negotiation: ServerNegotiation, runner: BlockingRunner) -> None:
+        super().__init__(negotiation)
+        self._runner = runner
+
+    def start(self, mechanism: str, initial: bytes | None = None) -> Reply:
+        """Begin with the client's choice and its initial response (None: it sent none).
+
+        Raises:
+            MechanismError: the mechanism is not for this connection, with the reason.
+            AuthenticationError: refused. PeerError: the client broke the protocol.
+            BackendError: nobody could be asked. UsageError: an attempt was made already.
+        """
+        negotiation = self._negotiation
+        try:
+            return self._runner.drive(negotiation, negotiation.start(mechanism, initial))
+        except SaslError as error:
+            failure = sever(error)
+        initial = None
+        raise failure
+
+    def step(self, response: bytes) -> Reply:
+        """Go on with the client's response (`b""`: an empty one). Raises as `start`."""
+        negotiation = self._negotiation
+        try:
+            return self._runner.drive(negotiation, negotiation.answer(response))
+        except SaslError as error:
+            failure = sever(error)
+        response = b""
+        raise failure
+
+    def close(self) -> None:
+        """End it, and the security layer with it. Idempotent."""
+        self._negotiation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Server:
+    """A service that authenticates its clients. Immutable once made, and safe to share.
+
+    `service`: "smtp", "imap", ...; `host`: our fully qualified name. `appname`: whose
+    configuration to read, the service's by default. `config`: a `Configuration`, a file's
+    path, or the tables of a `sasl.toml` as a mapping; by default the files on
+    SASL_CONF_PATH. `realm`: added to names without one (default: `user_realm`).
+    `stores`: property stores to use instead of those that `auxprop_plugin` names.
+    `checkpass`: the application's own word on a password, asked first: a `Result`, where
+    NOVERIFY passes the question on to `pwcheck_method`. `authorize`: the proxy policy,
+    asked once per login, last. `audit`: listeners, besides the installed plugins. `http`:
+    the transport for plugins that need HTTP. `background`:
+    run plugins' periodic work in a daemon thread, not before the next session.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        UsageError: a wrong argument.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        stores: Sequence[AuxpropPlug] = (),
+        checkpass: Callable[[UserName, bytes, str], Result] | None = None,
+        authorize: Callable[[str, str, PropertyContext], Decision] | None = None,
+        audit: Iterable[AuditListener] = (),
+        http: Callable[[HttpRequest], HttpResponse] | None = None,
+        registry: Registry | None = None,
+        background: bool = False,
+    ) -> None:
+        self._core = ServerCore(
+            service,
+            host,
+            appname=appname,
+            config=config,
+            realm=realm,
+            registry=registry,
+            stores=stores,
+            has_checkpass=checkpass is not None,
+            audit=audit,
+        )
+        self._runner = BlockingRunner(
+            self._core, checkpass=checkpass, authorize=authorize, http=http
+        )
+        self._stop = threading.Event()
+        self._background = background
+        self._thread: threading.Thread | None = None
+
+    @property
+    def core(self) -> ServerCore:
+        """What its sessions share: configuration, registry, plugs."""
+        return self._core
+
+    def session(self, **facts: Unpack[ConnectionFacts]) -> ServerSession:
+        """A session for one attempt, on a connection of which `facts` are known.
+
+        Raises:
+            UsageError: an unknown or mistyped fact, or the Server is closed.
+        """
+        core = self._core
+        if core.jobs:
+            self._keep_going()
+        return ServerSession(server_negotiation(core, facts_from(facts)), self._runner)
+
+    def checkpass(self, user: str, password: str) -> str:
+        """Check a password that came by another way, and return the canonical user (G20).
+
+        Asks as PLAIN does: canonicalisation, the application's callback, `pwcheck_method`,
+        the proxy policy.
+
+        Raises:
+            AuthenticationError: refused. BackendError: nobody could be asked.
+            MechanismError: an unknown method in `pwcheck_method`.
+        """
+        negotiation = server_negotiation(self._core, facts_from({}))
+        try:
+            self._runner.drive(negotiation, negotiation.check(user, password))
+            return negotiation.authid
+        except SaslError as error:
+            failure = sever(error)
+        finally:
+            negotiation.close()
+        password = ""
+        raise failure
+
+    def setpass(
+        self,
+        user: str,
+        password: str | None,
+        flags: SetpassFlag = SetpassFlag.NONE,
+        *,
+        mechanism: str | None = None,
+    ) -> SetpassReport:
+        """Set a user's password in every store and mechanism that keeps one (G19).
+
+        CREATE makes the user; DISABLE (with no password) locks it; NOPLAIN keeps no
+        plaintext anywhere; CURMECH_ONLY sets the secret of `mechanism` alone. The report
+        says what each target did; its `ok` is whether all went well.
+
+        Raises:
+            UsageError: flags that exclude each other, an unusable name or password.
+            BackendError: a store failed.
+        """
+        self._core.check_open()
+        try:
+            identity = canonical(self._core, user)
+            report = self._runner.run(
+                accounts.set_password(self._core, identity, password, flags, mechanism)
+            )
+            self._core.audit("setpass", report.result, authid=identity)
+            return report
+        except SaslError as error:
+            failure = sever(error)
+        password = None
+        raise failure
+
+    def user_exists(self, user: str) -> bool:
+        """Whether there is such a user, disabled or not (G20).
+
+        Raises:
+            BackendError: no configured method can tell, or one is unavailable.
+        """
+        self._core.check_open()
+        identity = canonical(self._core, user)
+        result = self._admin(accounts.user_exists(self._core, identity))
+        if result is Result.NOVERIFY:
+            raise BackendError(
+                "nobody can tell whether the user exists",
+                code="cannot-tell",
+                result=Result.NOVERIFY,
+                temporary=False,
+                detail="no method in pwcheck_method can tell whether a user exists",
+            )
+        return result in (Result.OK, Result.DISABLED)
+
+    def users(self) -> list[UserName]:
+        """Every user of every store, each once.
+
+        Raises:
+            BackendError: a store failed.
+        """
+        self._core.check_open()
+        return self._admin(accounts.list_users(self._core))
+
+    def _admin(self, body: Needs[R]) -> R:
+        try:
+            return self._runner.run(body)
+        except SaslError as error:
+            failure = sever(error)
+        raise failure
+
+    def _keep_going(self) -> None:
+        """Run plugins' periodic work that is due, or see to it that somebody does."""
+        if not self._background:
+            self._runner.run_due()
+        elif self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name=f"sasl-{self._core.service}", daemon=True
+            )
+            self._thread.start()
+
+    def _work(self) -> None:
+        while not self._stop.wait(1.0):
+            self._runner.run_due()
+
+    def close(self) -> None:
+        """Close every plug and shared thing, once. Sessions must have ended. Idempotent."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ClientSession(ClientView):
+    """One attempt to authenticate to a server; `with` closes it."""
+
+    __slots__ = ("_interact", "_runner")
+
+    def __init__(
+        self,
+        negotiation: ClientNegotiation,
+        runner: BlockingRunner,
+        interact: Callable[[tuple[Prompt, ...]], tuple[str, ...]] | None,
+    ) -> None:
+        super().__init__(negotiation)
+        self._runner = runner
+        self._interact = interact
+
+    def start(self, offered: str | Iterable[str]) -> Reply:
+        """Choose among the server's mechanisms and begin.
+
+        Afterwards `mechanism` is the name to send; the reply's data are the initial
+        response (None: there is none, or the protocol cannot carry it).
+
+        Raises:
+            MechanismError: no mechanism fits; `reasons` says why.
+            UsageError: an attempt was made already, or a prompt has no answer.
+        """
+        negotiation = self._negotiation
+        try:
+            return self._runner.drive(negotiation, negotiation.start(offered), self._interact)
+        except SaslError as error:
+            failure = sever(error)
+        raise failure
+
+    def step(self, challenge: bytes) -> Reply:
+        """Answer a challenge (`b""`: an empty one).
+
+        Raises:
+            PeerError: the server broke the protocol.
+            AuthenticationError: the server failed to prove itself.
+        """
+        negotiation = self._negotiation
+        try:
+            return self._runner.drive(negotiation, negotiation.answer(challenge), self._interact)
+        except SaslError as error:
+            failure = sever(error)
+        challenge = b""
+        raise failure
+
+    def finish(self, data: bytes | None = None) -> None:
+        """Call it on the protocol's own success message; `data` came with that.
+
+        Raises:
+            AuthenticationError: the server has not proved itself (BADSERV).
+            PeerError: data that the mechanism does not expect.
+        """
+        negotiation = self._negotiation
+        try:
+            self._runner.drive(negotiation, negotiation.finish(data), self._interact)
+            return
+        except SaslError as error:
+            failure = sever(error)
+        data = None
+        raise failure
+
+    def close(self) -> None:
+        """End it, and the security layer with it. Idempotent."""
+        self._negotiation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Client:
+    """A program that authenticates itself to servers. Immutable once made, and safe to share.
+
+    `service`: "smtp", "imap", ...; `host`: the server's fully qualified name. `appname`:
+    whose configuration to read, the service's by default. `config`: as for `Server`.
+    `http`: the transport for plugins that need HTTP.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        UsageError: a wrong argument.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        http: Callable[[HttpRequest], HttpResponse] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self._core = ClientCore(
+            service, host, appname=appname, config=config, realm=realm, registry=registry
+        )
+        self._runner = BlockingRunner(self._core, http=http)
+
+    @property
+    def core(self) -> ClientCore:
+        """What its sessions share: configuration, registry, plugs."""
+        return self._core
+
+    def session(
+        self,
+        *,
+        authid: str | None = None,
+        password: str | Callable[[Prompt], str] | None = None,
+        authzid: str | None = None,
+        realm: str | None = None,
+        trace: str | None = None,
+        answers: Mapping[PromptId, str | Callable[[Prompt], str]] | None = None,
+        interact: Callable[[tuple[Prompt, ...]], tuple[str, ...]] | None = None,
+        **facts: Unpack[ConnectionFacts],
+    ) -> ClientSession:
+        """A session for one attempt.
+
+        `authid` and `password`: who we are; `authzid`: as whom to act, if another;
+        `trace`: what ANONYMOUS says of us; `answers`: any prompt's answer by its id;
+        `interact`: asked for what nothing else answers, gets the prompts and returns the
+        answers in their order. A `password` that is a callable is asked when needed.
+
+        Raises:
+            UsageError: an unknown or mistyped fact, or the Client is closed.
+        """
+        negotiation = client_negotiation(
+            self._core,
+            facts_from(facts),
+            client_answers(authid, password, authzid, realm, trace, answers),
+            interactive=interact is not None,
+        )
+        return ClientSession(negotiation, self._runner, interact)
+
+    def close(self) -> None:
+        """Close every plug and shared thing, once. Idempotent."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

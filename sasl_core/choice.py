@@ -1,0 +1,175 @@
+"""Which mechanisms may be used on a connection, in which order, and why the others not.
+
+The rules are G1 to G4 and G9, plus the safe defaults: anonymous access, passwords or
+bearer tokens in clear, and dictionary-attackable exchanges over an open network each
+need an option, which the reason names.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from sasl_core._record import record
+from sasl_core.flags import BindingPolicy, Feature, SecurityFlag
+from sasl_core.names import PLUS, base_name
+from sasl_core.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sasl_core.core import Core
+    from sasl_core.facts import Facts
+    from sasl_core.plugs import MechanismPlug
+
+__all__ = ["Refusal", "in_order", "refusal", "split_names", "strength"]
+
+NOPLAINTEXT: Final = SecurityFlag.NOPLAINTEXT
+NOANONYMOUS: Final = SecurityFlag.NOANONYMOUS
+NODICTIONARY: Final = SecurityFlag.NODICTIONARY
+CHANNEL_BINDING: Final = Feature.CHANNEL_BINDING
+
+
+@record
+class Refusal:
+    """Why a mechanism is not for this connection: Cyrus's result, and what to do about it."""
+
+    result: Result
+    reason: str
+
+
+# G1: compared from left to right; the stronger one first.
+_STRENGTHS: Final = (
+    NOANONYMOUS,
+    NOPLAINTEXT,
+    SecurityFlag.MUTUAL_AUTH,
+    SecurityFlag.NOACTIVE,
+    NODICTIONARY,
+    SecurityFlag.FORWARD_SECRECY,
+)
+
+
+def strength(plug: MechanismPlug) -> tuple[int, ...]:
+    """The sort key of rule G1; greater is stronger."""
+    return (
+        *(bool(plug.security_flags & flag) for flag in _STRENGTHS),
+        bool(plug.features & CHANNEL_BINDING),
+        plug.max_ssf,
+        plug.hash_bits,
+    )
+
+
+def in_order(plugs: Iterable[MechanismPlug], wanted: Sequence[str] | None) -> list[str]:
+    """The names to consider, strongest first, or as `wanted` filters and orders them (G2).
+
+    A name without -PLUS in `wanted` stands for both variants, the bound one first.
+    """
+    ranked = sorted(plugs, key=lambda plug: plug.name)
+    ranked.sort(key=strength, reverse=True)
+    both = {
+        plug.name: [plug.name + PLUS, plug.name] if plug.features & CHANNEL_BINDING else [plug.name]
+        for plug in ranked
+    }
+    if wanted is None:
+        return [name for names in both.values() for name in names]
+    names: list[str] = []
+    for entry in wanted:
+        known = both.get(base_name(entry), [])
+        names += [name for name in known if entry in (name, base_name(name))]
+    return list(dict.fromkeys(names))
+
+
+def split_names(offered: str | Iterable[str]) -> tuple[str, ...]:
+    """The mechanism names in a server's list: split on all but [A-Za-z0-9_-] (G3)."""
+    if isinstance(offered, str):
+        return tuple(re.findall(r"[A-Za-z0-9_-]+", offered, re.ASCII))
+    return tuple(name for item in offered for name in split_names(str(item)))
+
+
+def refusal(core: Core, plug: MechanismPlug, name: str, facts: Facts) -> Refusal | None:
+    """Why `name` (a variant of `plug`) cannot be used on this connection; None if it can."""
+    return (
+        _binding_refusal(plug, name, facts)
+        or _strength_refusal(core, plug, facts)
+        or _feature_refusal(plug, facts)
+        or _flags_refusal(core, plug, facts)
+        or _default_refusal(core, plug, facts)
+        or _own_refusal(plug)
+    )
+
+
+def _binding_refusal(plug: MechanismPlug, name: str, facts: Facts) -> Refusal | None:
+    policy = facts.binding_policy
+    if name != plug.name:
+        if not facts.channel_bindings:
+            return Refusal(Result.NOMECH, "it needs channel binding data, and there are none")
+        if policy is BindingPolicy.OFF:
+            return Refusal(Result.NOMECH, "channel binding is off on this connection")
+    elif policy is BindingPolicy.REQUIRE:
+        return Refusal(Result.BADBINDING, "channel binding is required on this connection")
+    return None
+
+
+def _strength_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal | None:
+    security = facts.security or core.security
+    needed = max(0, security.min_ssf - facts.external_ssf)
+    strongest = min(plug.max_ssf, security.max_ssf) if security.maxbufsize else 0
+    if strongest < needed:
+        return Refusal(
+            Result.TOOWEAK,
+            f"its layer reaches SSF {strongest}, and {needed} more is required (min_ssf)",
+        )
+    return None
+
+
+def _feature_refusal(plug: MechanismPlug, facts: Facts) -> Refusal | None:
+    if facts.need_proxy and not plug.features & Feature.ALLOWS_PROXY:
+        return Refusal(Result.NOMECH, "it cannot carry an authorization identity")
+    if facts.need_http and not plug.features & Feature.SUPPORTS_HTTP:
+        return Refusal(Result.NOMECH, "it does not work over HTTP")
+    return None
+
+
+def _flags_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal | None:
+    security = facts.security or core.security
+    missing = security.flags & ~plug.security_flags
+    if facts.external_ssf > 1 and facts.external_ssf >= security.min_ssf:
+        missing &= ~NOPLAINTEXT
+    if missing:
+        names = ", ".join(str(flag.name).lower() for flag in missing)
+        result = Result.ENCRYPT if missing == NOPLAINTEXT else Result.NOMECH
+        return Refusal(result, f"it lacks {names}, which security_flags demands")
+    return None
+
+
+def _default_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal | None:
+    options = core.options
+    flags = plug.security_flags
+    if not flags & NOANONYMOUS:
+        if not options.allow_anonymous:
+            return Refusal(Result.NOMECH, "anonymous access is off: set allow_anonymous")
+        return None
+    if facts.external_ssf > 1:
+        return None
+    if not flags & NOPLAINTEXT:
+        if not options.allow_cleartext:
+            return Refusal(
+                Result.ENCRYPT,
+                "it would send a secret in clear: use TLS (external_ssf), or set allow_cleartext",
+            )
+    elif (
+        not flags & NODICTIONARY
+        and not options.allow_unencrypted_scram
+        and not facts.key[3]  # the remote address is known, and is not loopback.
+    ):
+        return Refusal(
+            Result.ENCRYPT,
+            "a listener could try a dictionary on it: use TLS (external_ssf), "
+            "or set allow_unencrypted_scram",
+        )
+    return None
+
+
+def _own_refusal(plug: MechanismPlug) -> Refusal | None:
+    reason = plug.availability()
+    return None if reason is None else Refusal(Result.NOMECH, reason)

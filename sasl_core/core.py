@@ -1,0 +1,563 @@
+"""What all sessions of one Server or Client share: configuration, plugs, caches.
+
+Immutable as far as anyone outside can see, and safe to share between threads and tasks:
+what is cached here is made once, or made twice with the same outcome.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from sasl_core.audit import AuditEvent
+from sasl_core.choice import Refusal, in_order, refusal
+from sasl_core.config import AutoTransition, Configuration
+from sasl_core.context import APPLICATION, AUXPROP, CanonContext
+from sasl_core.errors import (
+    MechanismError,
+    PeerError,
+    PluginError,
+    SaslError,
+    UsageError,
+    printable,
+)
+from sasl_core.exchange import foreign
+from sasl_core.facts import SecurityProperties
+from sasl_core.flags import Feature, Side
+from sasl_core.names import base_name, is_mechanism_name
+from sasl_core.plugs import AuxpropPlug
+from sasl_core.properties import VERIFIERS
+from sasl_core.plugset import NO_SIDE, Plugs
+from sasl_core.registry import Registry
+from sasl_core.results import Result
+from sasl_core.runners.once import Once
+from sasl_core.utils import SaslUtils
+from sasl_core.verifier import SCRAM_HASHES
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from logging import Logger
+
+    from sasl_core.audit import AuditListener
+    from sasl_core.facts import Facts
+    from sasl_core.flags import CanonFlag
+    from sasl_core.needs import User
+    from sasl_core.plugs import ClientPlug, MechanismPlug, Needs, PwcheckPlug, ServerPlug
+
+Config: TypeAlias = "Configuration | Mapping[str, object] | str | os.PathLike[str] | None"
+"""What `Server` and `Client` take as `config`."""
+
+__all__ = ["ClientCore", "Core", "Job", "Offer", "ServerCore"]
+
+LOG_FAILURE: Final = 2
+LOG_SUCCESS: Final = 4
+"""Cyrus's log levels FAIL and NOTE: from which `log_level` on each is logged."""
+NAME_LIMIT: Final = 1024
+"""Longest identity accepted, in characters, before and after canonicalisation."""
+CACHED_OFFERS: Final = 256
+"""Most distinct kinds of connection remembered; beyond that the cache starts anew."""
+
+
+class Offer:
+    """The mechanisms for one kind of connection: those that may be used, and why not the others."""
+
+    __slots__ = ("names", "refused")
+
+    def __init__(self, names: tuple[str, ...], refused: Mapping[str, Refusal]) -> None:
+        self.names = names
+        self.refused = refused
+
+
+class Job:
+    """Work to be done again and again (`SaslUtils.every`). `due` is on the monotonic clock."""
+
+    __slots__ = ("body", "due", "seconds")
+
+    def __init__(self, seconds: float, body: Callable[[], Needs[object]], due: float) -> None:
+        self.seconds = seconds
+        self.body = body
+        self.due = due
+
+
+class Core(ABC):
+    """Common to both sides."""
+
+    side: Side
+    plugs: Plugs[Any]
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        _check_word("service", service)
+        _check_word("host", host)
+        self.service = service
+        self.host = host
+        self.appname = appname or service
+        _check_word("appname", self.appname)
+        self.configuration = _configuration(config, self.appname)
+        self.options = options = self.configuration.core
+        # None: every mechanism that is installed.
+        self.wanted = options.mech_list if self.side is Side.SERVER else options.client_mech_list
+        self.realm = options.user_realm if realm is None else realm
+        self.security = SecurityProperties(
+            options.min_ssf, options.max_ssf, options.maxbufsize, options.security_flags
+        )
+        self.registry = Registry(plugin_list=options.plugin_list) if registry is None else registry
+        # One lock for both: plugs ask for shared things while they are made.
+        self.once = Once(self.registry.lock)
+        self.jobs: list[Job] = []
+        self.canon_context = CanonContext(service, host, self.realm, self.side)
+        self.canonicalizer_name = options.canon_user_plugin
+        self._canonicalize: Callable[[CanonContext, str, CanonFlag], str] | None = None
+        self._offers: dict[tuple[object, ...], Offer] = {}
+        self._single: dict[tuple[object, ...], Refusal | None] = {}
+        self._utils: dict[tuple[str, str], SaslUtils] = {}
+        self.closed = False
+
+    # --- plugs -----------------------------------------------------------------
+
+    def utils(self, kind: str, name: str) -> SaslUtils:
+        """The utils object of a plugin; one and the same each time."""
+        key = (kind, name)
+        try:
+            return self._utils[key]
+        except KeyError:
+            return self._utils.setdefault(key, SaslUtils(self, kind, name))
+
+    @abstractmethod
+    def mechanism(self, name: str) -> MechanismPlug:
+        """The plug of the mechanism `name` (without -PLUS).
+
+        Raises:
+            PluginError: it is not installed, cannot be loaded, or lacks this side.
+        """
+
+    def canonicalize(self, name: str, flags: CanonFlag) -> str:
+        """The configured canonicaliser's word on one identity.
+
+        Raises:
+            PeerError: the name is not acceptable.
+            PluginError: the plugin cannot be loaded, or broke.
+        """
+        method = self._canonicalize
+        if method is None:
+            plug = self.plugs.get("canon_user", self.canonicalizer_name)
+            method = plug.canon_user_server if self.side is Side.SERVER else plug.canon_user_client
+            self._canonicalize = method
+        try:
+            return method(self.canon_context, name, flags)
+        except SaslError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
+            failure = foreign(error, self.canonicalizer_name)
+        raise failure
+
+    def identity(self, name: str, flags: CanonFlag) -> str:
+        """`name` canonicalised and held to the rules that every identity obeys.
+
+        Raises:
+            PeerError: it is not acceptable, before or after.
+            PluginError: the canonicaliser broke.
+        """
+        if len(name) > NAME_LIMIT:
+            raise PeerError(
+                "the user name is too long",
+                code="name-too-long",
+                detail=f"user name of {len(name)} characters, at most {NAME_LIMIT} are accepted",
+            )
+        canonical: object = self.canonicalize(name, flags)
+        if not isinstance(canonical, str):
+            raise PluginError(
+                self.canonicalizer_name, "", f"returned {type(canonical).__name__} instead of str"
+            )
+        if not canonical or len(canonical) > NAME_LIMIT or not canonical.isprintable():
+            raise PeerError(
+                "the user name is not acceptable",
+                code="bad-name",
+                detail=f"user name {printable(name)!r} is empty, too long or holds control "
+                "characters once canonicalised",
+            )
+        return canonical
+
+    def store(self, name: str) -> AuxpropPlug:
+        """The property store `name`.
+
+        Raises:
+            PluginError: it is not installed or cannot be loaded.
+            UsageError: stores refer to each other in a circle.
+        """
+        return self.plugs.get("auxprop", name)
+
+    # --- choice ------------------------------------------------------------------
+
+    def offer(self, facts: Facts) -> Offer:
+        """What may be used on a connection of these facts."""
+        found = self._offers.get(facts.key)
+        if found is None:
+            if len(self._offers) >= CACHED_OFFERS:
+                self._offers.clear()
+            found = self._offers[facts.key] = self._make_offer(facts)
+        return found
+
+    def _make_offer(self, facts: Facts) -> Offer:
+        wanted = self.wanted
+        declared = self.registry.names("mechanisms")
+        bases = declared if wanted is None else tuple(dict.fromkeys(map(base_name, wanted)))
+        plugs: list[MechanismPlug] = []
+        refused: dict[str, Refusal] = {}
+        for base in bases:
+            try:
+                plugs.append(self.mechanism(base))
+            except PluginError as error:
+                refused[base] = Refusal(Result.NOMECH, str(error))
+        by_name = {plug.name: plug for plug in plugs}
+        names: list[str] = []
+        for name in in_order(plugs, wanted):
+            why = refusal(self, by_name[base_name(name)], name, facts)
+            if why is None:
+                names.append(name)
+            else:
+                refused[name] = why
+        for base in declared:
+            if base not in bases:
+                refused[base] = Refusal(Result.NOMECH, f"it is not in {self._list_name}")
+        return Offer(tuple(names), refused)
+
+    _list_name = "mech_list"
+
+    def refusal(self, name: str, facts: Facts) -> Refusal | None:
+        """Why `name` cannot be used on a connection of these facts; None if it can."""
+        key = (name, facts.key)
+        try:
+            return self._single[key]
+        except KeyError:
+            pass
+        if len(self._single) >= CACHED_OFFERS:
+            self._single.clear()
+        why = self._make_refusal(name, facts)
+        # Names come from peers: what is not installed must not fill the cache.
+        if why is None or base_name(name) in self.registry.names("mechanisms"):
+            self._single[key] = why
+        return why
+
+    def _make_refusal(self, name: str, facts: Facts) -> Refusal | None:
+        if not is_mechanism_name(name):
+            return Refusal(Result.NOMECH, "that is no mechanism name")
+        wanted = self.wanted
+        base = base_name(name)
+        if base not in self.registry.names("mechanisms"):
+            return Refusal(Result.NOMECH, "no such mechanism is installed")
+        if wanted is not None and name not in wanted and base not in wanted:
+            return Refusal(Result.NOMECH, f"it is not in {self._list_name}")
+        try:
+            plug = self.mechanism(base)
+        except SaslError as error:
+            return Refusal(Result.NOMECH, str(error))
+        if name != plug.name and not plug.features & Feature.CHANNEL_BINDING:
+            return Refusal(Result.NOMECH, f"{plug.name} has no -PLUS variant")
+        return refusal(self, plug, name, facts)
+
+    # --- periodic work, the end ------------------------------------------------------
+
+    def schedule(self, seconds: float, body: Callable[[], Needs[object]]) -> None:
+        """See `SaslUtils.every`."""
+        if not seconds > 0:
+            raise UsageError("every() takes a positive number of seconds")
+        self.jobs.append(Job(seconds, body, time.monotonic() + seconds))
+
+    def check_open(self) -> None:
+        """Raise UsageError if it was closed."""
+        if self.closed:
+            raise UsageError(f"this {self.side.name.title()} is closed", code="closed")
+
+    def close(self) -> None:
+        """Close every plug and every shared thing, each once. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self.jobs.clear()
+        for failure in (*self.plugs.close(), *self.once.close()):
+            self.log_failure("closing", failure)
+
+    def log_failure(self, what: str, error: Exception) -> None:
+        """Log the failure of something that must not stop anything else."""
+        import logging
+
+        text = error.detail if isinstance(error, SaslError) else type(error).__name__
+        logging.getLogger(f"sasl_core.{self.service}").error("%s: %s", what, text)
+
+
+class ServerCore(Core):
+    """What all sessions of one Server share."""
+
+    side = Side.SERVER
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        registry: Registry | None = None,
+        stores: Sequence[AuxpropPlug] = (),
+        has_checkpass: bool = False,
+        audit: Iterable[AuditListener] = (),
+    ) -> None:
+        super().__init__(
+            service, host, appname=appname, config=config, realm=realm, registry=registry
+        )
+        self.plugs: Plugs[ServerPlug] = Plugs(self.registry, Side.SERVER, self.utils)
+        options = self.options
+        for store in stores:
+            if not isinstance(store, AuxpropPlug):
+                raise UsageError(f"a store is an AuxpropPlug, not a {type(store).__name__}")
+        self.given_stores = tuple(stores)
+        self._stores: tuple[AuxpropPlug, ...] | None = self.given_stores or None
+        self.password_methods = ((APPLICATION,) if has_checkpass else ()) + options.pwcheck_method
+        self.scram_rounds = options.scram_iteration_counter
+        self.auto_transition = options.auto_transition is not AutoTransition.NO
+        self.transition_plaintext = options.auto_transition is AutoTransition.YES
+        self.random_secret = secrets.token_bytes(32)
+        self.first_secret: bytes | None = None
+        self._logger: Logger | None = None
+        self.listeners: tuple[Callable[[AuditEvent], None], ...] = (
+            *audit,
+            *self._audit_plugins(),
+        )
+
+    def _audit_plugins(self) -> list[Callable[[AuditEvent], None]]:
+        listeners: list[Callable[[AuditEvent], None]] = []
+        for name in self.registry.names("audit"):
+            try:
+                plug = self.plugs.get("audit", name)
+            except PluginError as error:
+                self.log_failure(f"audit plugin {name!r}", error)
+                continue
+            listeners.append(plug.record)
+        return listeners
+
+    def mechanism(self, name: str) -> ServerPlug:
+        return self.plugs.get("mechanisms", name)
+
+    def server_plugs(self, only: str | None) -> list[ServerPlug]:
+        """The usable server plugs of `mech_list` (or of all installed); `only` that one.
+
+        Raises:
+            MechanismError: `only` is not usable.
+        """
+        if only is not None:
+            return [self.mechanism(base_name(only))]
+        wanted = self.wanted
+        names = self.registry.names("mechanisms") if wanted is None else wanted
+        plugs: list[ServerPlug] = []
+        for name in dict.fromkeys(map(base_name, names)):
+            try:
+                plugs.append(self.mechanism(name))
+            except PluginError as error:
+                # A client-only mechanism is no fault.
+                if error.code != NO_SIDE:
+                    self.log_failure(f"mechanism {name!r}", error)
+        return plugs
+
+    def stores(self) -> tuple[AuxpropPlug, ...]:
+        """The property stores, in the order of `auxprop_plugin`.
+
+        Raises:
+            PluginError: one of them is not installed or cannot be loaded.
+        """
+        found = self._stores
+        if found is None:
+            found = self._stores = tuple(map(self.store, self.options.auxprop_plugin))
+        return found
+
+    def store(self, name: str) -> AuxpropPlug:
+        for plug in self.given_stores:
+            if plug.name == name:
+                return plug
+        return super().store(name)
+
+    # --- passwords ---------------------------------------------------------------------
+
+    def has_password_method(self, method: str) -> bool:
+        """Whether `pwcheck_method` may name it."""
+        return method == AUXPROP or method in self.registry.names("pwcheck")
+
+    def known_password_methods(self) -> tuple[str, ...]:
+        """What `pwcheck_method` may name."""
+        return (AUXPROP, *self.registry.names("pwcheck"))
+
+    def password_plug(self, method: str) -> PwcheckPlug:
+        """The pwcheck plugin `method`.
+
+        Raises:
+            MechanismError: no such method (NOMECH).
+            PluginError: it cannot be loaded.
+        """
+        if not self.has_password_method(method):
+            raise MechanismError(
+                f"unknown pwcheck_method {method!r}; known: "
+                f"{', '.join(self.known_password_methods())}",
+                code="unknown-pwcheck-method",
+            )
+        return self.plugs.get("pwcheck", method)
+
+    def decoy_secret(self) -> bytes:
+        """The secret that decoys are made from: the first store's, or one of this process."""
+        return self.first_secret or self.random_secret
+
+    def strongest_hash(self, user: User) -> str:
+        """The hash of the strongest verifier that `user` has; the default for one without."""
+        names = set(user.found.verifiers)
+        for value in user.properties.get("*" + VERIFIERS):
+            names.add(value.partition(b"$")[0].removeprefix(b"SCRAM-").decode("ascii", "replace"))
+        best = [name for name in SCRAM_HASHES if name in names]
+        return best[-1] if best else "SHA-256"
+
+    # --- for the record --------------------------------------------------------------------
+
+    def audit(
+        self,
+        kind: str,
+        result: Result,
+        *,
+        mechanism: str = "",
+        authid: str | None = None,
+        authzid: str | None = None,
+        how: str = "",
+        remote: str = "",
+        detail: str | None = None,
+    ) -> None:
+        """Tell every listener, each on its own, and log what `log_level` lets through."""
+        if self.listeners:
+            event = AuditEvent(
+                kind,
+                time.time(),
+                result,
+                self.service,
+                mechanism,
+                authid,
+                authzid,
+                how,
+                remote,
+                detail,
+            )
+            for listener in self.listeners:
+                try:
+                    listener(event)
+                except Exception as error:  # noqa: BLE001 - the record is no part of the decision.
+                    self.log_failure("an audit listener failed", error)
+        ok = result is Result.OK
+        if self.options.log_level >= (LOG_SUCCESS if ok else LOG_FAILURE):
+            self._log(ok, kind, result, mechanism, authid, authzid, remote, detail)
+
+    def _log(
+        self,
+        ok: bool,
+        kind: str,
+        result: Result,
+        mechanism: str,
+        authid: str | None,
+        authzid: str | None,
+        remote: str,
+        detail: str | None,
+    ) -> None:
+        logger = self._logger
+        if logger is None:
+            import logging
+
+            logger = self._logger = logging.getLogger(f"sasl_core.{self.service}")
+        level = 20 if ok else 30  # logging.INFO, logging.WARNING
+        if logger.isEnabledFor(level):
+            # A user name is text from outside: it is an argument, never part of the format.
+            logger.log(
+                level,
+                "%s %s: mechanism=%s authid=%s authzid=%s remote=%s detail=%s",
+                kind,
+                result.name,
+                mechanism or "-",
+                printable(authid) if authid is not None else "-",
+                printable(authzid) if authzid is not None else "-",
+                remote or "-",
+                detail or "-",
+            )
+
+    # --- what contexts ask ----------------------------------------------------------------
+
+    def may_attest(self, mechanism: str) -> bool:
+        """Whether the plug declares that it decides on its own."""
+        return self.mechanism(base_name(mechanism)).attests
+
+    def can_bind(self, mechanism: str) -> bool:
+        """Whether the mechanism has a -PLUS variant that `mech_list` allows."""
+        base = base_name(mechanism)
+        wanted = self.wanted
+        allowed = wanted is None or base in wanted or f"{base}-PLUS" in wanted
+        return allowed and bool(self.mechanism(base).features & Feature.CHANNEL_BINDING)
+
+
+class ClientCore(Core):
+    """What all sessions of one Client share."""
+
+    side = Side.CLIENT
+    _list_name = "client_mech_list"
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        super().__init__(
+            service, host, appname=appname, config=config, realm=realm, registry=registry
+        )
+        self.plugs: Plugs[ClientPlug] = Plugs(self.registry, Side.CLIENT, self.utils)
+
+    def mechanism(self, name: str) -> ClientPlug:
+        return self.plugs.get("mechanisms", name)
+
+    def log_refusal(self, mechanism: str | None, error: SaslError) -> None:
+        """Log why an attempt failed, where `log_level` lets it through."""
+        if self.options.log_level >= LOG_FAILURE:
+            import logging
+
+            logging.getLogger(f"sasl_core.{self.service}").warning(
+                "login %s: mechanism=%s detail=%s",
+                error.result.name,
+                mechanism or "-",
+                error.detail or "-",
+            )
+
+
+def _configuration(config: Config, appname: str) -> Configuration:
+    if isinstance(config, Configuration):
+        return config
+    if config is None:
+        return Configuration.load(appname)
+    if isinstance(config, str) or hasattr(config, "__fspath__"):
+        import os
+
+        return Configuration.load(appname, path=os.fspath(config))  # type: ignore[arg-type]
+    return Configuration.from_mapping(config, appname)  # type: ignore[arg-type]
+
+
+def _check_word(what: str, value: object) -> None:
+    if not isinstance(value, str) or not value or len(value) > 255 or not value.isprintable():
+        raise UsageError(f"{what} is a name of 1 to 255 printable characters")
+    if "/" in value or "\\" in value or value in (".", ".."):
+        raise UsageError(f"{what} cannot hold a path")

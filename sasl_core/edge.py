@@ -1,0 +1,62 @@
+"""The edge: what is done to every error on its way out.
+
+An exception carries more than its message: frames, whose locals hold the peer's message
+with the password in it, and other exceptions, some of whose texts hold it too. All of
+that is cut here, once, for every driver.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from sasl_core.errors import BackendError, SaslError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["backend_failure", "clear_frames", "sever"]
+
+E = TypeVar("E", bound=BaseException)
+
+
+def clear_frames(traceback: TracebackType | None) -> None:
+    """Drop the locals of every frame that has ended."""
+    while traceback is not None:
+        try:
+            traceback.tb_frame.clear()
+        except RuntimeError:
+            # Still running: it belongs to whoever handles the error.
+            pass
+        traceback = traceback.tb_next
+
+
+def sever(error: E) -> E:
+    """Return `error` without frames, cause or context; foreign causes are named in its detail."""
+    pending: list[BaseException] = [error]
+    seen: set[int] = set()
+    types: list[str] = []
+    while pending:
+        item = pending.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        clear_frames(item.__traceback__)
+        pending += [e for e in (item.__cause__, item.__context__) if e is not None]
+        if not isinstance(item, SaslError):
+            types.append(type(item).__name__)
+        item.__traceback__ = None
+        if item is not error:
+            item.__cause__ = item.__context__ = None
+    error.__cause__ = error.__context__ = None
+    if types and isinstance(error, SaslError):
+        note = "caused by " + ", ".join(types)
+        error.detail = note if error.detail is None else f"{error.detail} <- {note}"
+    return error
+
+
+def backend_failure(need: object, error: Exception) -> SaslError:
+    """The error of ours that stands for what a backend raised when `need` was supplied."""
+    if isinstance(error, SaslError):
+        return error
+    sever(error)
+    return BackendError(detail=f"{type(need).__name__} could not be met: {type(error).__name__}")

@@ -1,0 +1,265 @@
+"""The machine around one generator of needs.
+
+Invariants:
+- The state changes as `TRANSITIONS` says and in no other way; diagrams are drawn from it.
+- DONE and ERROR are terminal, and the generator is closed in both.
+- A refusal dooms the exchange: from then on it may still ask and be answered (an error
+  challenge, say), but only ERROR can follow, whatever the generator returns.
+- Nothing foreign leaves: an exception that is no SaslError becomes one that names its
+  type and place, and keeps neither its text nor its frames.
+
+It knows nothing of SASL: the needs it lets through and the type of the result are its
+parameters, so that other machines run on it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from enum import IntEnum
+from types import GeneratorType
+from typing import Any, Final, Generic, TypeVar, cast
+
+from sasl_core.errors import AuthenticationError, PluginError, SaslError, UsageError
+
+__all__ = ["TRANSITIONS", "Doom", "Event", "Exchange", "State"]
+
+R = TypeVar("R")
+
+
+class State(IntEnum):
+    """Where the exchange is."""
+
+    READY = 0
+    RUNNING = 1
+    WAITING = 2
+    DYING = 3
+    DOOMED = 4
+    DONE = 5
+    ERROR = 6
+
+
+class Event(IntEnum):
+    """What happens to it. REFUSE: the exchange was refused while it ran or waited."""
+
+    START = 0
+    ASK = 1
+    ANSWER = 2
+    RETURN = 3
+    RAISE = 4
+    REFUSE = 5
+    CLOSE = 6
+
+
+TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
+    State.READY: {Event.START: State.RUNNING, Event.CLOSE: State.ERROR},
+    State.RUNNING: {
+        Event.ASK: State.WAITING,
+        Event.RETURN: State.DONE,
+        Event.RAISE: State.ERROR,
+        Event.REFUSE: State.DYING,
+    },
+    State.WAITING: {
+        Event.ANSWER: State.RUNNING,
+        Event.REFUSE: State.DOOMED,
+        Event.CLOSE: State.ERROR,
+    },
+    # Running, but refused: it may ask again, it may not succeed any more.
+    State.DYING: {Event.ASK: State.DOOMED, Event.RETURN: State.ERROR, Event.RAISE: State.ERROR},
+    State.DOOMED: {
+        Event.ANSWER: State.DYING,
+        Event.REFUSE: State.DOOMED,
+        Event.CLOSE: State.ERROR,
+    },
+    State.DONE: {Event.CLOSE: State.DONE},
+    State.ERROR: {Event.CLOSE: State.ERROR},
+}
+
+READY, RUNNING, WAITING, DYING, DOOMED, DONE, ERROR = State
+START, ASK, ANSWER, RETURN, RAISE, REFUSE, CLOSE = Event
+
+
+class Doom:
+    """The refusal of one exchange, shared by the machine and by whoever may refuse."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: SaslError | None = None
+
+
+def foreign(error: BaseException, label: str) -> PluginError:
+    """The error of ours that stands for a foreign exception of the plugin `label`.
+
+    Names the type and the place it came from. Its text is dropped: that of a
+    UnicodeDecodeError, for one, holds the whole message with the password.
+    """
+    place = ""
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+        place = f" at {file}:{traceback.tb_lineno} in {code.co_name}"
+        traceback = traceback.tb_next
+    return PluginError(label, "", f"raised {type(error).__name__}{place}", code="plugin-fault")
+
+
+class Exchange(Generic[R]):
+    """Runs `generator`, need by need.
+
+    `needs`: the types that it may yield. `result_type`: what it must return. `label`
+    names it in errors. `start`, `answer` and `fail` return the next need, or None when
+    the generator has returned (`result`); they raise its SaslError when it failed.
+    """
+
+    __slots__ = (
+        "_doom",
+        "_generator",
+        "_label",
+        "_needs",
+        "_result_type",
+        "need",
+        "result",
+        "state",
+    )
+
+    def __init__(
+        self,
+        generator: Generator[Any, object, R],
+        needs: Collection[type],
+        result_type: type[R],
+        *,
+        label: str,
+        doom: Doom | None = None,
+    ) -> None:
+        # A body without a single `yield` is a plain function: it has run already.
+        if type(generator) is not GeneratorType and not isinstance(generator, Generator):
+            raise PluginError(
+                label,
+                "",
+                f"its body returned {type(generator).__name__} instead of a generator; "
+                "it has no `yield from` in it",
+                code="plugin-fault",
+            )
+        self._generator = generator
+        self._needs = needs
+        self._result_type = result_type
+        self._label = label
+        self._doom = doom
+        self.state = READY
+        self.need: Any = None
+        self.result: R | None = None
+
+    def _move(self, event: Event) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise UsageError(
+                f"{self._label}: {event.name} is not possible in state {self.state.name}",
+                code="out-of-order",
+                detail=f"{self._label}: {event.name} in state {self.state.name}",
+            ) from None
+
+    def start(self) -> Any:
+        """Run to the first need."""
+        self._move(START)
+        return self._run(self._generator.send, None)
+
+    def answer(self, value: object) -> Any:
+        """Resume with the answer to `need`.
+
+        Raises:
+            UsageError: nothing was asked, or `value` is of the wrong type; the latter
+                leaves the exchange waiting.
+        """
+        need = self.need
+        if need is not None and not isinstance(value, need.answer_type):
+            raise UsageError(
+                f"{type(need).__name__} is not answered by a {type(value).__name__}",
+                code="wrong-answer",
+            )
+        self._move(ANSWER)
+        return self._run(self._generator.send, value)
+
+    def fail(self, error: SaslError) -> Any:
+        """Throw `error` into the generator in place of an answer.
+
+        A refusal (AuthenticationError) dooms the exchange, whether it is caught or not.
+        """
+        if self._doom is not None and isinstance(error, AuthenticationError):
+            self._move(REFUSE)
+            if self._doom.error is None:
+                self._doom.error = error
+        self._move(ANSWER)
+        return self._run(self._generator.throw, error)
+
+    def close(self) -> None:
+        """Close the generator. Idempotent, and harmless after the end."""
+        if self.state is RUNNING or self.state is DYING:
+            # Closed from within; whoever runs it sees its end.
+            return
+        self._move(CLOSE)
+        self.need = None
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._generator.close()
+        except Exception:  # noqa: BLE001 - a body that clings to life changes nothing any more.
+            self.need = None
+
+    def _run(self, resume: Any, value: object) -> Any:
+        self.need = None
+        doom = self._doom
+        try:
+            need = resume(value)
+        except StopIteration as stop:
+            return self._returned(stop.value)
+        except SaslError:
+            self._raised()
+            raise
+        except (Exception, SystemExit) as error:
+            self._raised()
+            failure = foreign(error, self._label)
+        except BaseException:
+            # KeyboardInterrupt and cancellation belong to whoever runs us.
+            self._raised()
+            raise
+        else:
+            if type(need) in self._needs:
+                if doom is not None and doom.error is not None and self.state is RUNNING:
+                    self._move(REFUSE)
+                self._move(ASK)
+                self.need = need
+                return need
+            self._raised()
+            self._end()
+            failure = PluginError(
+                self._label,
+                "",
+                f"yielded {type(need).__name__}, which is no need; write `yield from`",
+                code="plugin-fault",
+            )
+        raise failure
+
+    def _raised(self) -> None:
+        if self._doom is not None and self._doom.error is not None and self.state is RUNNING:
+            self._move(REFUSE)
+        self._move(RAISE)
+
+    def _returned(self, result: object) -> None:
+        doom = self._doom
+        if doom is not None and doom.error is not None:
+            if self.state is RUNNING:
+                self._move(REFUSE)
+            self._move(RETURN)
+            raise doom.error
+        if not isinstance(result, self._result_type):
+            self._move(RAISE)
+            raise PluginError(
+                self._label,
+                "",
+                f"returned {type(result).__name__} instead of {self._result_type.__name__}",
+                code="plugin-fault",
+            )
+        self._move(RETURN)
+        self.result = cast("R", result)

@@ -1,0 +1,170 @@
+"""What an application knows about one connection, and what it demands of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias, TypedDict, cast
+
+from sasl_core._record import record
+from sasl_core.errors import UsageError
+from sasl_core.flags import BindingPolicy, SecurityFlag
+
+__all__ = ["ChannelBinding", "ConnectionFacts", "Facts", "SecurityProperties", "facts_from"]
+
+ChannelBinding: TypeAlias = "bytes | Callable[[], bytes]"
+"""Channel binding data, or a callable that fetches it when a mechanism asks."""
+
+
+@record
+class SecurityProperties:
+    """The security properties that a session demands (`sasl_security_properties_t`).
+
+    `min_ssf`, `max_ssf`: bounds of the strength in bits, external layer included.
+    `maxbufsize`: largest buffer that the application receives at once, in bytes; 0
+    forbids security layers. `flags`: what mechanisms must protect from.
+    """
+
+    min_ssf: int = 0
+    max_ssf: int = 1 << 16
+    maxbufsize: int = 65536
+    flags: SecurityFlag = SecurityFlag.NONE
+
+
+class ConnectionFacts(TypedDict, total=False):
+    """The keyword arguments of `session(...)`; every one is optional.
+
+    `channel_bindings`: type ("tls-exporter") -> data, or a callable that returns them.
+    `binding_policy`: what is demanded of channel binding. `external_ssf`: strength in
+    bits of the protection below us (TLS), 0 for none. `external_id`: the identity that
+    the protection below vouches for. `remote`, `local`: "address;port". `success_data`:
+    the protocol can carry data with its success message. `initial_response`: it can
+    carry the client's first message with the request. `security`: demanded security
+    properties, instead of the configured ones. `properties`: properties that the
+    application wants of the user, named as in `PropertyContext`. `need_proxy`,
+    `need_http`: only mechanisms that can act for others, or run over HTTP.
+    """
+
+    channel_bindings: Mapping[str, ChannelBinding]
+    binding_policy: BindingPolicy
+    external_ssf: int
+    external_id: str | None
+    remote: str | None
+    local: str | None
+    success_data: bool
+    initial_response: bool
+    security: SecurityProperties | None
+    properties: Iterable[str]
+    need_proxy: bool
+    need_http: bool
+
+
+class Facts:
+    """`ConnectionFacts`, checked, with defaults; `key` is all that mechanism choice depends on."""
+
+    __slots__ = (
+        "binding_policy",
+        "channel_bindings",
+        "external_id",
+        "external_ssf",
+        "initial_response",
+        "key",
+        "local",
+        "need_http",
+        "need_proxy",
+        "properties",
+        "remote",
+        "security",
+        "success_data",
+    )
+
+    def __init__(self, given: ConnectionFacts) -> None:
+        unknown = given.keys() - _TYPES.keys()
+        if unknown:
+            raise UsageError(f"unknown connection facts: {', '.join(sorted(map(str, unknown)))}")
+        for name, value in given.items():
+            if not isinstance(value, _TYPES[name]):
+                raise UsageError(f"connection fact {name!r} cannot be a {type(value).__name__}")
+        self.channel_bindings = dict(given.get("channel_bindings", {}))
+        self.binding_policy = given.get("binding_policy", BindingPolicy.WANT)
+        self.external_ssf = given.get("external_ssf", 0)
+        if self.external_ssf < 0:
+            raise UsageError("external_ssf cannot be negative")
+        self.external_id = given.get("external_id")
+        self.remote = given.get("remote")
+        self.local = given.get("local")
+        self.success_data = given.get("success_data", False)
+        self.initial_response = given.get("initial_response", True)
+        self.security = given.get("security")
+        names = given.get("properties", ())
+        if isinstance(names, (str, bytes)):
+            raise UsageError("properties is a list of names, not one name")
+        self.properties = tuple(dict.fromkeys(names))
+        if not all(isinstance(name, str) and name.strip("*") for name in self.properties):
+            raise UsageError("properties are non-empty names")
+        self.need_proxy = given.get("need_proxy", False)
+        self.need_http = given.get("need_http", False)
+        self.key = (
+            self.external_ssf,
+            bool(self.channel_bindings),
+            self.binding_policy,
+            self.remote is None or is_loopback(self.remote),
+            self.external_id is not None,
+            self.security,
+            self.need_proxy,
+            self.need_http,
+        )
+
+    def binding(self, name: str) -> bytes | None:
+        """The data of the channel binding type `name`, None when the connection has none.
+
+        Raises:
+            UsageError: the application's callable returned no bytes, or nothing.
+        """
+        data = self.channel_bindings.get(name)
+        if data is None:
+            return None
+        value = data() if callable(data) else data
+        if not isinstance(cast("object", value), bytes) or not value:
+            raise UsageError(f"channel binding {name!r} has no data")
+        return value
+
+
+_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
+    "channel_bindings": Mapping,
+    "binding_policy": BindingPolicy,
+    "external_ssf": int,
+    "external_id": (str, type(None)),
+    "remote": (str, type(None)),
+    "local": (str, type(None)),
+    "success_data": bool,
+    "initial_response": bool,
+    "security": (SecurityProperties, type(None)),
+    "properties": Iterable,
+    "need_proxy": bool,
+    "need_http": bool,
+}
+
+# One object for the many sessions that state no facts.
+_DEFAULT: Final = Facts({})
+
+
+def facts_from(given: ConnectionFacts) -> Facts:
+    """The facts given as keyword arguments.
+
+    Raises:
+        UsageError: an unknown fact, or one of the wrong type.
+    """
+    return Facts(given) if given else _DEFAULT
+
+
+def is_loopback(address: str) -> bool:
+    """Whether "address;port" is this machine: 127.0.0.0/8, ::1, or a Unix socket path."""
+    host = address.partition(";")[0].strip("[]")
+    if host.startswith("/"):
+        return True
+    if host.lower().startswith("::ffff:"):
+        host = host[7:]
+    octets = host.split(".")
+    if len(octets) == 4 and all(o.isascii() and o.isdigit() and len(o) < 4 for o in octets):
+        return octets[0] == "127"
+    return host == "::1"

@@ -1,0 +1,328 @@
+"""What a mechanism, a look-up or a write can ask of the world outside.
+
+A generator yields a need and is resumed with its answer; it does no I/O of its own.
+`answer = yield from NeedX(...)` is the one way to ask: it gives the answer its type, and
+type checkers refuse a bare `yield NeedX(...)`. Answers are plain data, never a bool and
+never a `Verified`, so that a need that nobody answered authenticates nobody.
+
+The union is closed: `Need` below lists every kind, and a runner covers them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from enum import IntEnum
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
+
+import attrs
+
+from sasl_core._record import record
+from sasl_core.flags import Blocking, CanonFlag, Decision
+from sasl_core.names import UserName
+from sasl_core.properties import PropertyContext
+from sasl_core.results import Result
+
+__all__ = [
+    "Change",
+    "Found",
+    "HttpRequest",
+    "HttpResponse",
+    "Need",
+    "NeedAuthorize",
+    "NeedBase",
+    "NeedCall",
+    "NeedCallback",
+    "NeedDerivation",
+    "NeedHttp",
+    "NeedInitial",
+    "NeedPassword",
+    "NeedPeer",
+    "NeedStore",
+    "NeedUser",
+    "PasswordAnswer",
+    "Prompt",
+    "PromptId",
+    "User",
+]
+
+A = TypeVar("A")
+
+
+class NeedBase(Generic[A]):
+    """A question whose answer is an `A`."""
+
+    __slots__ = ()
+    answer_type: ClassVar[Any] = object
+    """The type (or tuple of types) that `Exchange` accepts as an answer."""
+
+    def __iter__(self) -> Generator[Any, object, A]:
+        return cast("A", (yield self))
+
+
+# --- the peer -----------------------------------------------------------------
+
+
+@record
+class NeedPeer(NeedBase[bytes]):
+    """The peer's next message, after `output` has been sent (None: nothing to send).
+
+    An empty message is `b""`; a message that does not exist never arrives here.
+    """
+
+    output: bytes | None = attrs.field(default=None, repr=False)
+    answer_type: ClassVar[Any] = bytes
+
+
+@record
+class NeedInitial(NeedBase["bytes | None"]):
+    """The client's initial response, or None when it sent none.
+
+    Only for a server mechanism with neither `WANT_CLIENT_FIRST` nor `SERVER_FIRST`, and
+    only as its first need: the others are spared the question by the glue.
+    """
+
+    answer_type: ClassVar[Any] = (bytes, type(None))
+
+
+# --- users and properties -----------------------------------------------------
+
+
+@record
+class Found:
+    """What one look-up found: plain data, the answer that a runner gives to `NeedUser`.
+
+    `result`: OK, NOUSER, DISABLED, NOVERIFY (found, but without a secret to check) or
+    UNAVAIL. `values`: property name (without `*`) -> values. `verifiers`: parsed SCRAM
+    verifiers by hash name ("SHA-256"), from stores that keep them parsed; a store that
+    does not leaves them in `values["authPassword"]`. `decoy_secret`: the store's secret
+    for decoys, at least 16 bytes, or None to use one that lives as long as the server.
+    """
+
+    result: Result = Result.OK
+    values: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict, repr=False)
+    verifiers: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    decoy_secret: bytes | None = attrs.field(default=None, repr=False)
+
+
+class User:
+    """A user as this exchange canonicalised it: the answer that a mechanism gets.
+
+    Bound by identity to the context that made it. `authid` proves, `authzid` acts (equal
+    to `authid` when the client named none).
+    """
+
+    __slots__ = ("authid", "authzid", "found", "properties")
+
+    def __init__(
+        self, authid: str, authzid: str, found: Found, properties: PropertyContext
+    ) -> None:
+        self.authid = authid
+        self.authzid = authzid
+        self.found = found
+        self.properties = properties
+
+    def __repr__(self) -> str:
+        return f"<User {self.authid!r} acting as {self.authzid!r}>"
+
+
+@record
+class NeedUser(NeedBase[User]):
+    """A user's properties, looked up right after canonicalisation.
+
+    A mechanism gives the names as the peer sent them; the negotiation canonicalises both
+    before the need surfaces, and looks up the *authid* only. What surfaces is answered
+    with a `Found`; the mechanism gets a `User`. `properties` are names as in
+    `PropertyContext`. `identity` is set by the negotiation: AUTHZID for the look-up that
+    follows a successful proof when another authzid was asked for.
+    """
+
+    authid: str
+    authzid: str | None = None
+    properties: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    identity: CanonFlag = CanonFlag.AUTHID
+    # A mechanism's is answered with a User, one of the glue's own with the Found itself.
+    answer_type: ClassVar[Any] = (User, Found)
+
+
+@record
+class NeedAuthorize(NeedBase[Decision]):
+    """May `authid`, who has proved itself, act as `authzid`? Asked exactly once, last.
+
+    Issued by the negotiation, never by a mechanism. Without a proxy policy the answer is
+    PERMIT exactly when both are equal.
+    """
+
+    authid: str
+    authzid: str
+    properties: PropertyContext
+    answer_type: ClassVar[Any] = Decision
+
+
+@record
+class PasswordAnswer:
+    """What a pwcheck method says: OK, BADAUTH, NOUSER, DISABLED, EXPIRED, NOVERIFY, UNAVAIL."""
+
+    result: Result
+    detail: str | None = None
+
+
+@record
+class NeedPassword(NeedBase[PasswordAnswer]):
+    """Check `password` of a canonical user by the pwcheck method `method`.
+
+    `method` is a configured method's name, or "application" for the application's own
+    callback. Yielded by `ctx.check_password`. `password` is prepared UTF-8.
+    """
+
+    method: str
+    user: UserName
+    password: bytes = attrs.field(repr=False)
+    service: str = ""
+    answer_type: ClassVar[Any] = PasswordAnswer
+
+
+@record
+class Change:
+    """What one write does to a user, all of it or nothing.
+
+    `values`: property -> new values; an empty tuple removes the property. Values of
+    `authPassword` are SCRAM verifiers; those given replace those of the same hash, and
+    `replace_verifiers` removes the hashes not given. `disabled`: None leaves it as is.
+    `create`: make the user; an existing one is then a conflict unless `exist_ok`.
+    `delete`: remove the user and everything of it. `expected`: property -> the values
+    that must be there now (compare and set); a difference is a conflict.
+    """
+
+    values: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict, repr=False)
+    replace_verifiers: bool = False
+    disabled: bool | None = None
+    create: bool = False
+    exist_ok: bool = False
+    delete: bool = False
+    expected: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict, repr=False)
+
+
+@record
+class NeedStore(NeedBase[Result]):
+    """Write `change` of `user` to the configured stores, the first failure ends it (G16).
+
+    Answer: OK; NOUSER (no such user, and not `create`); NOCHANGE (a conflict: it exists,
+    or it is not what `expected` says). An outage is raised as `BackendError`.
+    """
+
+    user: UserName
+    change: Change
+    answer_type: ClassVar[Any] = Result
+
+
+# --- the application, the machine, the net --------------------------------------
+
+
+class PromptId(IntEnum):
+    """What is asked for (`SASL_CB_*`, with Cyrus's numbers)."""
+
+    USER = 0x4001
+    AUTHNAME = 0x4002
+    LANGUAGE = 0x4003
+    PASS = 0x4004
+    ECHOPROMPT = 0x4005
+    NOECHOPROMPT = 0x4006
+    GETREALM = 0x4008
+
+
+@record
+class Prompt:
+    """One question to the application. `challenge` is the server's text, if any.
+
+    `default` is what an empty answer means; None: an answer is required.
+    """
+
+    id: PromptId
+    text: str
+    challenge: str = ""
+    default: str | None = None
+
+    @property
+    def echo(self) -> bool:
+        """Whether what a person types may be shown."""
+        return self.id not in (PromptId.PASS, PromptId.NOECHOPROMPT)
+
+
+@record
+class NeedCallback(NeedBase["tuple[str, ...]"]):
+    """Ask the application (`SASL_INTERACT`); the answers come in the order of the prompts."""
+
+    prompts: tuple[Prompt, ...]
+    answer_type: ClassVar[Any] = tuple
+
+
+@record
+class NeedDerivation(NeedBase[bytes]):
+    """PBKDF2-HMAC of `password` with `hash` ("SHA-256"); as many bytes as the hash has.
+
+    `iterations` was capped by the caller. Runs off the event loop.
+    """
+
+    hash: str
+    password: bytes = attrs.field(repr=False)
+    salt: bytes
+    iterations: int
+    answer_type: ClassVar[Any] = bytes
+
+
+@record
+class HttpRequest:
+    """One HTTP request. `deadline` is the total time allowed, in seconds; `limit` the
+    largest response body accepted, in bytes. Redirects are never followed.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = attrs.field(default=b"", repr=False)
+    deadline: float = 10.0
+    limit: int = 256 * 1024
+
+
+@record
+class HttpResponse:
+    """The answer to an `HttpRequest`. Header names are lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = attrs.field(default=b"", repr=False)
+
+
+@record
+class NeedHttp(NeedBase[HttpResponse]):
+    """An HTTP exchange, carried out by the transport given to the `Server` or `Client`."""
+
+    request: HttpRequest
+    answer_type: ClassVar[Any] = HttpResponse
+
+
+@record
+class NeedCall(NeedBase[A]):
+    """Any other bounded work: `function()`, which may block as `blocking` says.
+
+    `async_function`, if there is one, does the same for asyncio without a thread.
+    """
+
+    function: Callable[[], A] = attrs.field(repr=False)
+    blocking: Blocking
+    async_function: Callable[[], Awaitable[A]] | None = attrs.field(default=None, repr=False)
+
+
+Need: TypeAlias = (
+    NeedPeer
+    | NeedInitial
+    | NeedUser
+    | NeedAuthorize
+    | NeedPassword
+    | NeedCallback
+    | NeedDerivation
+    | NeedHttp
+    | NeedStore
+    | NeedCall[Any]
+)
+"""Every need there is."""

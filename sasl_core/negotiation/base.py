@@ -1,0 +1,335 @@
+"""What both sides of a negotiation have in common.
+
+Invariants:
+- One attempt: after DONE, FAILED or CLOSED nothing can be started or answered.
+- Every message of the peer is at most 64 KiB, and there are at most 16 of them.
+- An error leaves without frames, causes or secrets, and the exchange is closed by then.
+- Identity is readable when it is done, and never before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from sasl_core._record import record
+from sasl_core.edge import backend_failure, sever
+from sasl_core.errors import PeerError, PluginError, SaslError, UsageError
+from sasl_core.exchange import Exchange
+from sasl_core.needs import (
+    Found,
+    NeedAuthorize,
+    NeedCall,
+    NeedCallback,
+    NeedDerivation,
+    NeedHttp,
+    NeedInitial,
+    NeedPassword,
+    NeedPeer,
+    NeedStore,
+    NeedUser,
+)
+from sasl_core.outcome import Success
+from sasl_core.results import Result
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sasl_core.context import Context
+    from sasl_core.core import Core
+    from sasl_core.facts import Facts
+    from sasl_core.layer import Layer
+    from sasl_core.needs import Need
+    from sasl_core.plugs import Needs
+    from sasl_core.properties import PropertyContext
+
+__all__ = ["MESSAGE_LIMIT", "MESSAGES_LIMIT", "Negotiation", "Phase", "Reply"]
+
+MESSAGE_LIMIT: Final = 64 * 1024
+"""Longest message of a peer, in bytes."""
+MESSAGES_LIMIT: Final = 16
+"""Most messages of a peer in one exchange."""
+
+# What a mechanism may ask; the rest belongs to the glue.
+MECHANISM_NEEDS: Final = frozenset(
+    {
+        NeedPeer,
+        NeedInitial,
+        NeedUser,
+        NeedPassword,
+        NeedCallback,
+        NeedDerivation,
+        NeedHttp,
+        NeedStore,
+        NeedCall,
+    }
+)
+GLUE_NEEDS: Final = frozenset(
+    {NeedUser, NeedAuthorize, NeedStore, NeedDerivation, NeedCall, NeedHttp}
+)
+
+
+@record
+class Reply:
+    """What the protocol sends next: `data` (None: nothing, `b""`: an empty message).
+
+    `done`: the exchange is over, and well. On a server, data with `done` travels in the
+    success message; on a client, data with `done` is still to be sent.
+    """
+
+    data: bytes | None
+    done: bool
+
+    def __repr__(self) -> str:
+        size = "nothing" if self.data is None else f"{len(self.data)} bytes"
+        return f"Reply({size}, done={self.done})"
+
+
+class Phase(IntEnum):
+    """Where a negotiation is. LAST: the server's last data are out, an empty answer is due."""
+
+    IDLE = 0
+    ASKING = 1
+    PEER = 2
+    LAST = 3
+    DONE = 4
+    FAILED = 5
+    CLOSED = 6
+
+
+IDLE, ASKING, PEER, LAST, DONE, FAILED, CLOSED = Phase
+
+
+class Negotiation(ABC):
+    """One attempt to authenticate, without I/O."""
+
+    __slots__ = (
+        "_derived",
+        "_exchange",
+        "_received",
+        "core",
+        "facts",
+        "layer",
+        "mechanism",
+        "need",
+        "phase",
+    )
+
+    _context: Context | None
+
+    def __init__(self, core: Core, facts: Facts) -> None:
+        self.core = core
+        self.facts = facts
+        self.phase = IDLE
+        self.need: Need | None = None
+        self.mechanism: str | None = None
+        self.layer: Layer | None = None
+        self._exchange: Exchange[Success] | None = None
+        self._received = 0
+        self._derived = False
+
+    # --- the driver's calls ------------------------------------------------------
+
+    def answer(self, value: object) -> Need | Reply:
+        """Go on with the answer to the last need, or with the peer's next message.
+
+        After a `Reply` that was not done, `value` is the peer's message as bytes
+        (`b""` for an empty one). A wrong type is a UsageError that changes nothing.
+
+        Raises:
+            UsageError: nothing was asked.
+            SaslError: the exchange failed.
+        """
+        self._check_answer(value)
+        try:
+            return self._answered(value)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+            failure = self._failed(error)
+        value = None
+        raise failure
+
+    def fail(self, error: Exception) -> Need | Reply:
+        """Go on with the failure to answer: `error` is raised where the need was yielded."""
+        if self.phase is not ASKING:
+            raise UsageError("nothing was asked", code="out-of-order")
+        error = backend_failure(self.need, error)
+        try:
+            return self._pump(self._running().fail(error))
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, the exchange ends here.
+            failure = self._failed(raised)
+        raise failure
+
+    def close(self) -> None:
+        """End it. Closes the exchange and the security layer; idempotent."""
+        if self.phase is CLOSED:
+            return
+        self.phase = CLOSED
+        self._drop()
+        layer, self.layer = self.layer, None
+        if layer is not None:
+            layer.close()
+
+    # --- what became of it ---------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether it ended well."""
+        return self.phase is DONE
+
+    def _context_when_done(self) -> Context:
+        if self.phase is not DONE or self._context is None or self._context.user is None:
+            raise UsageError(
+                "the exchange is not done; nobody is authenticated",
+                code="not-done",
+                result=Result.NOTDONE,
+            )
+        return self._context
+
+    @property
+    def authid(self) -> str:
+        """Who was authenticated. UsageError (NOTDONE) before it is done."""
+        user = self._context_when_done().user
+        return user.authid if user is not None else ""
+
+    @property
+    def authzid(self) -> str:
+        """As whom it acts. UsageError (NOTDONE) before it is done."""
+        user = self._context_when_done().user
+        return user.authzid if user is not None else ""
+
+    @property
+    def properties(self) -> PropertyContext:
+        """What was found of the requested properties. UsageError (NOTDONE) before."""
+        user = self._context_when_done().user
+        if user is None:  # pragma: no cover - _context_when_done has checked.
+            raise UsageError("no user")
+        return user.properties
+
+    @property
+    def channel_binding(self) -> str | None:
+        """The type of channel binding that was used. UsageError (NOTDONE) before."""
+        return self._context_when_done().bound
+
+    @property
+    def ssf(self) -> int:
+        """Strength of the negotiated security layer in bits, without the external one."""
+        self._context_when_done()
+        return 0 if self.layer is None else self.layer.ssf
+
+    @property
+    def error_detail(self) -> str | None:
+        """Why it failed, for the administrator. Never show it to the peer."""
+        context = self._context
+        return None if context is None else context.detail
+
+    # --- the machine ------------------------------------------------------------------
+
+    def _check_answer(self, value: object) -> None:
+        phase = self.phase
+        if phase is PEER or phase is LAST:
+            if not isinstance(value, bytes):
+                raise UsageError(f"a message is bytes, not {type(value).__name__}")
+        elif phase is ASKING:
+            need = self.need
+            wanted = Found if type(need) is NeedUser else type(need).answer_type
+            if not isinstance(value, wanted):
+                raise UsageError(
+                    f"{type(need).__name__} is not answered by a {type(value).__name__}",
+                    code="wrong-answer",
+                )
+        elif phase is IDLE:
+            raise UsageError("nothing was started", code="out-of-order")
+        else:
+            raise UsageError(
+                f"the exchange is over ({phase.name.lower()}); a new attempt needs a new session",
+                code="out-of-order",
+            )
+
+    def _begin(self) -> None:
+        self.core.check_open()
+        if self.phase is not IDLE:
+            raise UsageError(
+                "a session is for one attempt; make a new session", code="out-of-order"
+            )
+
+    def _running(self) -> Exchange[Success]:
+        exchange = self._exchange
+        if exchange is None:  # pragma: no cover - the phase says there is one.
+            raise UsageError("nothing was started", code="out-of-order")
+        return exchange
+
+    def _run(self, body: Needs[Success], needs: frozenset[type], label: str) -> Any:
+        context = self._context
+        self._exchange = exchange = Exchange(
+            body, needs, Success, label=label, doom=None if context is None else context.doom
+        )
+        return exchange.start()
+
+    def _surface(self, need: Need) -> Need:
+        self.need = need
+        self.phase = ASKING
+        return need
+
+    def _check_message(self, message: bytes) -> None:
+        self._received += 1
+        if len(message) > MESSAGE_LIMIT:
+            raise PeerError(
+                "the message is too long",
+                code="message-too-long",
+                detail=f"a message of {len(message)} bytes; at most {MESSAGE_LIMIT} are accepted",
+            )
+        if self._received > MESSAGES_LIMIT:
+            raise PeerError(
+                "too many messages",
+                code="too-many-messages",
+                detail=f"more than {MESSAGES_LIMIT} messages in one exchange",
+            )
+
+    def _count_derivation(self) -> None:
+        if self._derived:
+            raise PluginError(
+                self.mechanism or "?", "", "asks for a second key derivation in one exchange"
+            )
+        self._derived = True
+
+    @abstractmethod
+    def _answered(self, value: object) -> Need | Reply:
+        """Resume with a checked answer."""
+
+    @abstractmethod
+    def _pump(self, need: Any) -> Need | Reply:
+        """Handle what the exchange asks until something surfaces."""
+
+    @abstractmethod
+    def _report(self, error: SaslError) -> None:
+        """Log and audit the failure `error`."""
+
+    def _drop(self) -> None:
+        """Let go of everything that may hold a secret."""
+        self.need = None
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
+
+    def _failed(self, error: BaseException) -> BaseException:
+        """End the exchange with `error`, and return what is raised instead of it."""
+        self.phase = FAILED
+        sever(error)
+        context = self._context
+        if isinstance(error, SaslError):
+            if context is not None:
+                if error.detail is not None:
+                    context.seterror(error.detail)
+                elif context.detail is None and str(error) != error.default_message:
+                    # A message that says what was wrong is as good as a detail.
+                    context.seterror(str(error))
+                error.detail = context.detail
+            self._drop()
+            self._report(error)
+        else:
+            self._drop()
+        return error
+
+    def _abandon(self, why: str) -> NoReturn:
+        raise PluginError(self.mechanism or "?", "", why, code="plugin-fault")

@@ -1,0 +1,334 @@
+"""The client's side of a negotiation.
+
+The mechanism is chosen by our own order of preference; the order of the server's list
+does not matter (G3). A server is believed when the mechanism says so: `finish`, called
+on the protocol's own success message, fails unless the mechanism is satisfied.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from sasl_core.choice import in_order, split_names
+from sasl_core.context import ClientContext
+from sasl_core.errors import (
+    AuthenticationError,
+    MechanismError,
+    PeerError,
+    PluginError,
+    UsageError,
+    printable,
+)
+from sasl_core.flags import BindingPolicy, Feature, SecurityFlag
+from sasl_core.names import PLUS, base_name
+from sasl_core.needs import (
+    NeedCallback,
+    NeedDerivation,
+    NeedInitial,
+    NeedPassword,
+    NeedPeer,
+    NeedStore,
+    NeedUser,
+    PromptId,
+)
+from sasl_core.negotiation.base import (
+    DONE,
+    MECHANISM_NEEDS,
+    PEER,
+    Negotiation,
+    Reply,
+)
+from sasl_core.outcome import VerifiedPeer
+from sasl_core.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from sasl_core.core import ClientCore
+    from sasl_core.errors import SaslError
+    from sasl_core.facts import Facts
+    from sasl_core.needs import Need, Prompt
+    from sasl_core.plugs import ClientPlug
+
+__all__ = ["ClientNegotiation"]
+
+# A client has no users to look up and no passwords to check.
+CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore}
+NOTHING = object()
+
+
+class ClientNegotiation(Negotiation):
+    """One attempt to authenticate to a server.
+
+    `answers`: what is known beforehand of the prompts, each a string or a callable that
+    is asked when a mechanism asks. `interactive`: whether the rest can be asked, that
+    is, whether a `NeedCallback` that surfaces will find an answer.
+    """
+
+    __slots__ = ("_answers", "_asked", "_context", "_held", "_interactive", "_spoken", "rejected")
+
+    core: ClientCore
+
+    def __init__(
+        self,
+        core: ClientCore,
+        facts: Facts,
+        answers: Mapping[PromptId, str | Callable[[Prompt], str]],
+        *,
+        interactive: bool = False,
+    ) -> None:
+        super().__init__(core, facts)
+        self._context: ClientContext | None = None
+        self._answers = dict(answers)
+        self._asked: tuple[str | None, ...] = ()
+        self._interactive = interactive
+        self._held: object = NOTHING
+        self._spoken = False
+        self.rejected: dict[str, str] = {}
+        """Why the mechanisms that were passed over were; complete when none fits."""
+
+    # --- choice ---------------------------------------------------------------------
+
+    def _choose(self, offered: tuple[str, ...]) -> tuple[str, ClientPlug]:
+        core = self.core
+        facts = self.facts
+        rejected = self.rejected
+        bases = set(map(base_name, offered))
+        installed = core.registry.names("mechanisms")
+        plugs: list[ClientPlug] = []
+        for base in sorted(bases & set(installed)):
+            try:
+                plugs.append(core.mechanism(base))
+            except PluginError as error:
+                rejected[base] = str(error)
+        by_name = {plug.name: plug for plug in plugs}
+        for name in in_order(plugs, core.wanted):
+            if name not in offered:
+                continue
+            plug = by_name[base_name(name)]
+            why = core.refusal(name, facts)
+            reason = self._own_reason(plug) if why is None else why.reason
+            if reason is None:
+                return name, plug
+            rejected[name] = reason
+        for name in offered:
+            if name not in rejected and base_name(name) not in rejected:
+                why = core.refusal(name, facts)
+                rejected[printable(name, 40)] = "it was passed over" if why is None else why.reason
+        if facts.binding_policy is BindingPolicy.REQUIRE and not any(
+            name.endswith(PLUS) for name in offered
+        ):
+            rejected.setdefault("*" + PLUS, "channel binding is required, and none was offered")
+        listed = "; ".join(f"{name}: {reason}" for name, reason in list(rejected.items())[:20])
+        raise MechanismError(
+            f"no mechanism fits ({listed or 'the server offered none'})", reasons=rejected
+        )
+
+    def _own_reason(self, plug: ClientPlug) -> str | None:
+        if plug.features & Feature.NEEDSERVERFQDN and "." not in self.core.host:
+            return f"it needs the server's full name, and {self.core.host!r} is none"
+        if self._answers.get(PromptId.USER) and not plug.features & Feature.ALLOWS_PROXY:
+            return "it cannot carry an authorization identity"
+        if not self._interactive:
+            missing = [p.name for p in plug.required_prompts if p not in self._answers]
+            if missing:
+                return f"nobody can answer its prompts: {', '.join(missing)}"
+        return None
+
+    # --- the exchange -----------------------------------------------------------------
+
+    def start(self, offered: str | Iterable[str]) -> Need | Reply:
+        """Choose among the mechanisms that the server offers, and begin.
+
+        `offered` is the server's list, as names or as its own text. Afterwards
+        `mechanism` is the name to send, -PLUS included.
+
+        Raises:
+            MechanismError: none fits; `reasons` says why, for each.
+            UsageError: an attempt was made already.
+            SaslError: the exchange failed.
+        """
+        self._begin()
+        try:
+            return self._start(offered)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+            failure = self._failed(error)
+        raise failure
+
+    def _start(self, offered: str | Iterable[str]) -> Need | Reply:
+        names = split_names(offered)
+        name, plug = self._choose(names)
+        self.mechanism = name
+        self._context = context = ClientContext(
+            self.core, self.facts, name, self.core.utils("mechanisms", plug.name), names
+        )
+        return self._pump(self._run(plug.converse(context), CLIENT_NEEDS, plug.name))
+
+    def finish(self, data: bytes | None = None) -> Need | Reply:
+        """The protocol says that authentication succeeded; `data` came with its message.
+
+        Raises:
+            AuthenticationError: the mechanism is not satisfied: the server has not
+                proved itself (BADSERV), or stopped in the middle.
+            PeerError: data that the mechanism does not expect.
+        """
+        if data is not None and not isinstance(data, bytes):
+            raise UsageError(f"success data are bytes or None, not {type(data).__name__}")
+        if self.phase is DONE:
+            if not data:
+                return Reply(None, done=True)
+        elif self.phase is not PEER:
+            raise UsageError("nothing to finish", code="out-of-order")
+        try:
+            return self._finish(data)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+            failure = self._failed(error)
+        data = None
+        raise failure
+
+    def _finish(self, data: bytes | None) -> Need | Reply:
+        if self.phase is DONE:
+            raise PeerError(
+                "unexpected data with success",
+                code="success-data",
+                detail="the server sent data with its success, and the mechanism expects none",
+            )
+        if data is None or self._held is not NOTHING:
+            raise AuthenticationError(
+                code="server-not-verified",
+                result=Result.BADSERV,
+                detail="the server declared success before the mechanism was through",
+            )
+        self._check_message(data)
+        event = self._pump(self._running().answer(data))
+        if isinstance(event, Reply) and not event.done:
+            raise PeerError(
+                "success in the middle of the exchange",
+                code="success-data",
+                detail="the server declared success, and the mechanism has more to say",
+            )
+        return event
+
+    def _answered(self, value: object) -> Need | Reply:
+        if self.phase is PEER:
+            message = cast("bytes", value)
+            self._check_message(message)
+            held, self._held = self._held, NOTHING
+            if held is not NOTHING:
+                if message:
+                    raise PeerError(
+                        "the server was to send an empty challenge",
+                        code="first-challenge",
+                        detail="a challenge with data where the client speaks first",
+                    )
+                if self.phase is PEER and self._exchange is None:
+                    return self._end(cast("bytes | None", held))
+                return Reply(cast("bytes | None", held), done=False)
+            return self._pump(self._running().answer(message))
+        if type(self.need) is NeedCallback:
+            return self._pump(self._running().answer(self._merge(cast("tuple[Any, ...]", value))))
+        return self._pump(self._running().answer(value))
+
+    def _pump(self, need: Any) -> Need | Reply:
+        while need is not None:
+            kind = type(need)
+            if kind is NeedPeer:
+                self.phase = PEER
+                output: bytes | None = need.output
+                if output is not None and self._received == 0 and not self._spoken:
+                    self._spoken = True
+                    if not self.facts.initial_response:
+                        self._held = output
+                        return Reply(None, done=False)
+                elif output is None and self._received:
+                    output = b""
+                return Reply(output, done=False)
+            if kind is NeedCallback:
+                rest = self._ask(need.prompts)
+                if not rest:
+                    need = self._running().answer(self._merge(()))
+                    continue
+                if not self._interactive:
+                    names = ", ".join(prompt.id.name for prompt in rest)
+                    raise UsageError(
+                        f"the mechanism asks for {names}, and nobody answers: give it to "
+                        "session(), or give interact=",
+                        code="no-answer",
+                    )
+                return self._surface(NeedCallback(rest))
+            if kind is NeedDerivation:
+                self._count_derivation()
+            return self._surface(need)
+        return self._completed()
+
+    # --- prompts ------------------------------------------------------------------------
+
+    def _ask(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+        """Answer what is known; return the prompts that are left."""
+        known: list[str | None] = []
+        for prompt in prompts:
+            answer = self._answers.get(prompt.id)
+            if callable(answer):
+                answer = answer(prompt)
+                if not isinstance(cast("object", answer), str):
+                    raise UsageError(f"the answer to {prompt.id.name} is not a string")
+            if answer is None and prompt.default is not None and not self._interactive:
+                answer = prompt.default
+            known.append(answer)
+        self._asked = tuple(known)
+        return tuple(p for p, answer in zip(prompts, known, strict=True) if answer is None)
+
+    def _merge(self, rest: tuple[Any, ...]) -> tuple[str, ...]:
+        asked, self._asked = self._asked, ()
+        if len(rest) != asked.count(None) or not all(isinstance(item, str) for item in rest):
+            raise UsageError(f"{asked.count(None)} answers were due, all of them strings")
+        answers = iter(rest)
+        return tuple(next(answers) if answer is None else answer for answer in asked)
+
+    # --- the end ---------------------------------------------------------------------------
+
+    def _completed(self) -> Reply:
+        context = self._context
+        exchange = self._running()
+        success = exchange.result
+        if success is None or context is None:  # pragma: no cover - the exchange has checked it.
+            self._abandon("ended without a Success")
+        if context.user is None:
+            self._abandon("ended without canon_user")
+        plug = self.core.mechanism(base_name(self.mechanism or ""))
+        peer = success.peer
+        if plug.security_flags & SecurityFlag.MUTUAL_AUTH and peer is None:
+            self._abandon("promises mutual authentication, and returned no verified peer")
+        if peer is not None and (type(peer) is not VerifiedPeer or peer.origin is not context):
+            self._abandon("returned a verified peer of another exchange")
+        if context.bound is None and (
+            context.plus or self.facts.binding_policy is BindingPolicy.REQUIRE
+        ):
+            context.refuse("the exchange ended without channel binding", result=Result.BADBINDING)
+        self.layer = success.layer
+        data = success.data
+        self._exchange = None
+        if self._received == 0 and data is not None and not self._spoken:
+            self._spoken = True
+            if not self.facts.initial_response:
+                self._held = data
+                self.phase = PEER
+                return Reply(None, done=False)
+        elif data is None and self._received and not self.facts.success_data:
+            # G8: the server's last message was a challenge, and is owed an answer.
+            data = b""
+        return self._end(data)
+
+    def _end(self, data: bytes | None) -> Reply:
+        self.phase = DONE
+        self._drop()
+        return Reply(data, done=True)
+
+    def _drop(self) -> None:
+        super()._drop()
+        self._answers.clear()
+        self._asked = ()
+        self._held = NOTHING
+
+    def _report(self, error: SaslError) -> None:
+        self.core.log_refusal(self.mechanism, error)

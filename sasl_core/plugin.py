@@ -1,0 +1,185 @@
+"""The plugin author's door: all that a plugin may import from the core.
+
+A plugin is a module named by an entry point. It says which plugin interface it was
+written for (`SASL_PLUGIN_API = 1`), and marks its hooks with `@hookimpl`:
+`sasl_server_plug_init`, `sasl_client_plug_init`, `sasl_canonuser_init`,
+`sasl_auxprop_init`, `sasl_pwcheck_init`, `sasl_audit_init`. Each takes the `SaslUtils`
+of the plugin and returns a sequence of plugs.
+"""
+
+from __future__ import annotations
+
+from sasl_core._record import record
+from sasl_core.audit import AuditEvent
+from sasl_core.context import CanonContext, ClientContext, ServerContext
+from sasl_core.encoding import b64decode, b64encode
+from sasl_core.errors import (
+    AuthenticationError,
+    BackendError,
+    ConfigError,
+    MechanismError,
+    PeerError,
+    PluginError,
+    SaslError,
+    UsageError,
+    printable,
+)
+from sasl_core.flags import (
+    Availability,
+    BindingPolicy,
+    Blocking,
+    CanonFlag,
+    Decision,
+    Feature,
+    SecurityFlag,
+    SetpassFlag,
+    Side,
+)
+from sasl_core.gs2 import (
+    Gs2Header,
+    escape_saslname,
+    format_gs2,
+    parse_gs2,
+    parse_saslname,
+    unescape_saslname,
+)
+from sasl_core.hookspecs import hookimpl
+from sasl_core.layer import Layer
+from sasl_core.names import UserName, base_name, is_mechanism_name
+from sasl_core.needs import (
+    Change,
+    Found,
+    HttpRequest,
+    HttpResponse,
+    Need,
+    NeedCall,
+    NeedCallback,
+    NeedDerivation,
+    NeedHttp,
+    NeedInitial,
+    NeedPassword,
+    NeedPeer,
+    NeedStore,
+    NeedUser,
+    PasswordAnswer,
+    Prompt,
+    PromptId,
+    User,
+)
+from sasl_core.outcome import Success, Verified, VerifiedPeer
+from sasl_core.plugs import (
+    AuditPlug,
+    AuxpropPlug,
+    CanonUserPlug,
+    ClientPlug,
+    Needs,
+    Plug,
+    PwcheckPlug,
+    ServerPlug,
+    SimpleStore,
+)
+from sasl_core.properties import PASSWORD, VERIFIERS, PropertyContext
+from sasl_core.results import Result
+from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
+from sasl_core.step import ClientStepMechanism, ServerStepMechanism, Step
+from sasl_core.token import ValidatedToken
+from sasl_core.utils import SaslUtils
+from sasl_core.verifier import (
+    SCRAM_HASHES,
+    ScramVerifier,
+    client_proof,
+    format_verifier,
+    parse_verifier,
+    server_signature,
+    stored_keys,
+    verifier_from_salted_password,
+)
+
+__all__ = [
+    "PASSWORD",
+    "SCRAM_HASHES",
+    "VERIFIERS",
+    "AuditEvent",
+    "AuditPlug",
+    "AuthenticationError",
+    "AuxpropPlug",
+    "Availability",
+    "BackendError",
+    "BindingPolicy",
+    "Blocking",
+    "CanonContext",
+    "CanonFlag",
+    "CanonUserPlug",
+    "Change",
+    "ClientContext",
+    "ClientPlug",
+    "ClientStepMechanism",
+    "ConfigError",
+    "Decision",
+    "Feature",
+    "Found",
+    "Gs2Header",
+    "HttpRequest",
+    "HttpResponse",
+    "Layer",
+    "MechanismError",
+    "Need",
+    "NeedCall",
+    "NeedCallback",
+    "NeedDerivation",
+    "NeedHttp",
+    "NeedInitial",
+    "NeedPassword",
+    "NeedPeer",
+    "NeedStore",
+    "NeedUser",
+    "Needs",
+    "PasswordAnswer",
+    "PeerError",
+    "Plug",
+    "PluginError",
+    "Prompt",
+    "PromptId",
+    "PropertyContext",
+    "PwcheckPlug",
+    "Result",
+    "SaslError",
+    "SaslUtils",
+    "ScramVerifier",
+    "SecurityFlag",
+    "ServerContext",
+    "ServerPlug",
+    "ServerStepMechanism",
+    "SetpassFlag",
+    "Side",
+    "SimpleStore",
+    "Step",
+    "Success",
+    "UsageError",
+    "User",
+    "UserName",
+    "ValidatedToken",
+    "Verified",
+    "VerifiedPeer",
+    "b64decode",
+    "b64encode",
+    "base_name",
+    "client_proof",
+    "escape_saslname",
+    "format_gs2",
+    "format_verifier",
+    "hookimpl",
+    "is_mechanism_name",
+    "parse_gs2",
+    "parse_saslname",
+    "parse_verifier",
+    "prepare_trace",
+    "printable",
+    "record",
+    "saslprep",
+    "saslprep_nonempty",
+    "server_signature",
+    "stored_keys",
+    "unescape_saslname",
+    "verifier_from_salted_password",
+]

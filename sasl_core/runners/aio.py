@@ -1,0 +1,255 @@
+"""The asyncio runner: nothing that may take long runs on the event loop.
+
+Look-ups in memory and reads of local files run in place, because a hop to a thread
+costs more than they do. Derivations have an executor of as many threads as there are
+cores; writes and remote calls have another, unless they bring a coroutine of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never, cast
+
+from sasl_core import accounts
+from sasl_core.edge import backend_failure
+from sasl_core.errors import BackendError, SaslError, UsageError
+from sasl_core.exchange import foreign
+from sasl_core.flags import Blocking
+from sasl_core.needs import (
+    Found,
+    HttpResponse,
+    NeedAuthorize,
+    NeedCall,
+    NeedCallback,
+    NeedDerivation,
+    NeedHttp,
+    NeedInitial,
+    NeedPassword,
+    NeedPeer,
+    NeedStore,
+    NeedUser,
+)
+from sasl_core.negotiation.base import Reply
+from sasl_core.runners.common import (
+    application_answer,
+    default_decision,
+    http_answer,
+    policy_decision,
+    property_names,
+)
+from sasl_core.verifier import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sasl_core.core import Core, ServerCore
+    from sasl_core.flags import Decision
+    from sasl_core.names import UserName
+    from sasl_core.needs import HttpRequest, Need, PasswordAnswer, Prompt
+    from sasl_core.negotiation.base import Negotiation
+    from sasl_core.plugs import Needs
+    from sasl_core.properties import PropertyContext
+    from sasl_core.results import Result
+
+__all__ = ["AsyncRunner"]
+
+R = TypeVar("R")
+
+WAITING_THREADS = 32
+"""Threads for calls that mostly wait: writes and remote calls without a coroutine."""
+
+
+class _Pool:
+    """An executor that `Once` can close."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self.executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    def close(self) -> None:
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+
+class AsyncRunner:
+    """Supplies needs from the stores and plugs of `core` and the application's callbacks.
+
+    A callback may be a coroutine function; a plain one runs on the event loop (`http`
+    excepted, which goes to a thread) and must not block.
+    """
+
+    __slots__ = ("authorize", "checkpass", "core", "http")
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        checkpass: Callable[[UserName, bytes, str], Result | Awaitable[Result]] | None = None,
+        authorize: Callable[[str, str, PropertyContext], Decision | Awaitable[Decision]]
+        | None = None,
+        http: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]] | None = None,
+    ) -> None:
+        self.core = core
+        self.checkpass = checkpass
+        self.authorize = authorize
+        self.http = http
+
+    async def drive(
+        self,
+        negotiation: Negotiation,
+        event: Need | Reply,
+        interact: Callable[[tuple[Prompt, ...]], Any] | None = None,
+    ) -> Reply:
+        """Supply needs until the negotiation has something to say.
+
+        Cancelling the task closes the exchange.
+        """
+        while type(event) is not Reply:
+            need = cast("Need", event)
+            try:
+                value = await self.supply(need, interact)
+            except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
+                event = negotiation.fail(error)
+            except BaseException:
+                negotiation.close()
+                raise
+            else:
+                event = negotiation.answer(value)
+        return event
+
+    async def run(self, body: Needs[R]) -> R:
+        """Run a body of needs that is on nobody's behalf (a look-up, a write).
+
+        Raises:
+            SaslError: it failed.
+        """
+        try:
+            need = body.send(None)
+            while True:
+                try:
+                    answer = await self.supply(need, None)
+                except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
+                    need = body.throw(backend_failure(need, error))
+                else:
+                    need = body.send(answer)
+        except StopIteration as stop:
+            return cast("R", stop.value)
+        except SaslError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
+            failure = foreign(error, getattr(body, "__name__", "body"))
+        finally:
+            body.close()
+        raise failure
+
+    async def supply(
+        self, need: Need, interact: Callable[[tuple[Prompt, ...]], Any] | None
+    ) -> object:
+        """The answer to one need.
+
+        Raises:
+            Exception: whatever the backend raised.
+        """
+        match need:
+            case NeedUser():
+                return await self._look_up(need)
+            case NeedAuthorize():
+                if self.authorize is None:
+                    return default_decision(need)
+                return policy_decision(
+                    await _settle(self.authorize(need.authid, need.authzid, need.properties))
+                )
+            case NeedDerivation():
+                return await self._in_thread(
+                    Blocking.CPU,
+                    lambda: derive(need.hash, need.password, need.salt, need.iterations),
+                )
+            case NeedCall():
+                return await self._call(need)
+            case NeedPassword():
+                return await self._check(need)
+            case NeedStore():
+                return await self.run(
+                    accounts.store(cast("ServerCore", self.core), need.user, need.change)
+                )
+            case NeedHttp():
+                return http_answer(await self._fetch(need.request))
+            case NeedCallback():
+                if interact is None:
+                    raise UsageError("nobody answers prompts: give interact=", code="no-answer")
+                return tuple(await _settle(interact(need.prompts)))
+            case NeedPeer() | NeedInitial():
+                raise UsageError("the peer's message does not come from a runner")
+            case _:
+                assert_never(need)
+
+    async def _look_up(self, need: NeedUser) -> Found:
+        name, names = property_names(need)
+        return await self.run(accounts.look_up(cast("ServerCore", self.core), name, names))
+
+    async def _call(self, need: NeedCall[Any]) -> object:
+        if need.blocking <= Blocking.LOCAL:
+            return need.function()
+        if need.async_function is not None:
+            return await need.async_function()
+        return await self._in_thread(need.blocking, need.function)
+
+    async def _fetch(self, request: HttpRequest) -> object:
+        http = self.http
+        if http is None:
+            raise BackendError(
+                code="no-http",
+                temporary=False,
+                detail="a plugin needs HTTP; give http= to the Server or Client",
+            )
+        if asyncio.iscoroutinefunction(http):
+            return await http(request)
+        return await _settle(await self._in_thread(Blocking.REMOTE, lambda: http(request)))
+
+    async def _check(self, need: NeedPassword) -> PasswordAnswer:
+        if need.method == "application":
+            if self.checkpass is None:
+                raise UsageError("no checkpass callback was given")
+            return application_answer(
+                await _settle(self.checkpass(need.user, need.password, need.service))
+            )
+        return await self.run(
+            accounts.check_by_plug(
+                cast("ServerCore", self.core),
+                need.method,
+                need.user,
+                need.password,
+                need.service,
+            )
+        )
+
+    async def _in_thread(self, blocking: Blocking, function: Callable[[], R]) -> R:
+        cpu = blocking is Blocking.CPU
+        pool = self.core.once.get(
+            ("executor", cpu),
+            lambda: _Pool(
+                (os.cpu_count() or 1) if cpu else WAITING_THREADS,
+                "sasl-derive" if cpu else "sasl-wait",
+            ),
+        )
+        return await asyncio.get_running_loop().run_in_executor(pool.executor, function)
+
+    async def keep_running(self) -> None:
+        """Run the periodic work (`SaslUtils.every`) until cancelled."""
+        jobs = self.core.jobs
+        while True:
+            now = time.monotonic()
+            for job in tuple(jobs):
+                if job.due <= now:
+                    job.due = now + job.seconds
+                    try:
+                        await self.run(job.body())
+                    except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.
+                        self.core.log_failure("periodic work", error)
+            pause = min((job.due for job in jobs), default=now + 1.0) - time.monotonic()
+            await asyncio.sleep(max(0.0, min(pause, 1.0)))
+
+
+async def _settle(value: Any) -> Any:
+    return await value if hasattr(value, "__await__") else value

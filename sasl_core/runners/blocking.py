@@ -1,0 +1,188 @@
+"""The blocking runner: supplies every need in the caller's thread."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar, assert_never, cast
+
+from sasl_core import accounts
+from sasl_core.edge import backend_failure
+from sasl_core.errors import BackendError, SaslError, UsageError
+from sasl_core.exchange import foreign
+from sasl_core.needs import (
+    Found,
+    HttpResponse,
+    NeedAuthorize,
+    NeedCall,
+    NeedCallback,
+    NeedDerivation,
+    NeedHttp,
+    NeedInitial,
+    NeedPassword,
+    NeedPeer,
+    NeedStore,
+    NeedUser,
+)
+from sasl_core.negotiation.base import Reply
+from sasl_core.runners.common import (
+    application_answer,
+    default_decision,
+    http_answer,
+    policy_decision,
+    property_names,
+)
+from sasl_core.verifier import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sasl_core.core import Core, ServerCore
+    from sasl_core.flags import Decision
+    from sasl_core.names import UserName
+    from sasl_core.needs import HttpRequest, Need, Prompt
+    from sasl_core.negotiation.base import Negotiation
+    from sasl_core.plugs import Needs
+    from sasl_core.properties import PropertyContext
+    from sasl_core.results import Result
+
+__all__ = ["BlockingRunner"]
+
+R = TypeVar("R")
+
+
+class BlockingRunner:
+    """Supplies needs from the stores and plugs of `core` and the application's callbacks."""
+
+    __slots__ = ("authorize", "checkpass", "core", "http")
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        checkpass: Callable[[UserName, bytes, str], Result] | None = None,
+        authorize: Callable[[str, str, PropertyContext], Decision] | None = None,
+        http: Callable[[HttpRequest], HttpResponse] | None = None,
+    ) -> None:
+        self.core = core
+        self.checkpass = checkpass
+        self.authorize = authorize
+        self.http = http
+
+    def drive(
+        self,
+        negotiation: Negotiation,
+        event: Need | Reply,
+        interact: Callable[[tuple[Prompt, ...]], tuple[str, ...]] | None = None,
+    ) -> Reply:
+        """Supply needs until the negotiation has something to say."""
+        while type(event) is not Reply:
+            need = cast("Need", event)
+            try:
+                value = self.supply(need, interact)
+            except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
+                event = negotiation.fail(error)
+            except BaseException:
+                negotiation.close()
+                raise
+            else:
+                event = negotiation.answer(value)
+        return event
+
+    def run(self, body: Needs[R]) -> R:
+        """Run a body of needs that is on nobody's behalf (a look-up, a write).
+
+        Raises:
+            SaslError: it failed.
+        """
+        try:
+            need = body.send(None)
+            while True:
+                try:
+                    answer = self.supply(need, None)
+                except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
+                    need = body.throw(backend_failure(need, error))
+                else:
+                    need = body.send(answer)
+        except StopIteration as stop:
+            return cast("R", stop.value)
+        except SaslError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
+            failure = foreign(error, getattr(body, "__name__", "body"))
+        finally:
+            body.close()
+        raise failure
+
+    def supply(
+        self,
+        need: Need,
+        interact: Callable[[tuple[Prompt, ...]], tuple[str, ...]] | None,
+    ) -> object:
+        """The answer to one need.
+
+        Raises:
+            Exception: whatever the backend raised.
+        """
+        match need:
+            case NeedUser():
+                return self._look_up(need)
+            case NeedAuthorize():
+                if self.authorize is None:
+                    return default_decision(need)
+                return policy_decision(self.authorize(need.authid, need.authzid, need.properties))
+            case NeedDerivation():
+                return derive(need.hash, need.password, need.salt, need.iterations)
+            case NeedCall():
+                return need.function()
+            case NeedPassword():
+                return self._check(need)
+            case NeedStore():
+                return self.run(accounts.store(self._server(), need.user, need.change))
+            case NeedHttp():
+                if self.http is None:
+                    raise BackendError(
+                        code="no-http",
+                        temporary=False,
+                        detail="a plugin needs HTTP; give http= to the Server or Client",
+                    )
+                return http_answer(self.http(need.request))
+            case NeedCallback():
+                if interact is None:
+                    raise UsageError("nobody answers prompts: give interact=", code="no-answer")
+                return tuple(interact(need.prompts))
+            case NeedPeer() | NeedInitial():
+                raise UsageError("the peer's message does not come from a runner")
+            case _:
+                assert_never(need)
+
+    def _server(self) -> ServerCore:
+        return cast("ServerCore", self.core)
+
+    def _look_up(self, need: NeedUser) -> Found:
+        name, names = property_names(need)
+        return self.run(accounts.look_up(self._server(), name, names))
+
+    def _check(self, need: NeedPassword) -> object:
+        if need.method == "application":
+            if self.checkpass is None:
+                raise UsageError("no checkpass callback was given")
+            return application_answer(self.checkpass(need.user, need.password, need.service))
+        return self.run(
+            accounts.check_by_plug(
+                self._server(), need.method, need.user, need.password, need.service
+            )
+        )
+
+    def run_due(self) -> None:
+        """Run the periodic work that is due; what fails is logged."""
+        jobs = self.core.jobs
+        if not jobs:
+            return
+        now = time.monotonic()
+        for job in tuple(jobs):
+            if job.due <= now:
+                job.due = now + job.seconds
+                try:
+                    self.run(job.body())
+                except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.
+                    self.core.log_failure("periodic work", error)

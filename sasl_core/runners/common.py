@@ -1,0 +1,62 @@
+"""What both runners do alike with a need and with an application's answer to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sasl_core.errors import UsageError
+from sasl_core.flags import Decision
+from sasl_core.names import UserName
+from sasl_core.needs import HttpResponse, PasswordAnswer
+from sasl_core.results import Result
+
+if TYPE_CHECKING:
+    from sasl_core.needs import NeedAuthorize, NeedUser
+
+__all__ = [
+    "application_answer",
+    "default_decision",
+    "http_answer",
+    "policy_decision",
+    "property_names",
+]
+
+
+def property_names(need: NeedUser) -> tuple[UserName, list[str]]:
+    """The store's key and the names, without `*`, of a look-up."""
+    identity = need.authid
+    return UserName.parse(identity), [name.lstrip("*") for name in need.properties]
+
+
+def default_decision(need: NeedAuthorize) -> Decision:
+    """Without a proxy policy: everybody may act as themselves (G13)."""
+    return Decision.PERMIT if need.authid == need.authzid else Decision.DENY
+
+
+def policy_decision(answer: object) -> Decision:
+    """An application's decision, which must be one: a bool would make `True` out of a slip."""
+    if not isinstance(answer, Decision):
+        raise UsageError(
+            f"the authorize callback returned {type(answer).__name__}; "
+            "return Decision.PERMIT or Decision.DENY"
+        )
+    return answer
+
+
+def application_answer(answer: object) -> PasswordAnswer:
+    """An application's word on a password: a `Result`, or a `PasswordAnswer` with a detail."""
+    if isinstance(answer, Result):
+        return PasswordAnswer(answer)
+    if isinstance(answer, PasswordAnswer):
+        return answer
+    raise UsageError(
+        f"the checkpass callback returned {type(answer).__name__}; return a Result "
+        "(OK, BADAUTH, NOUSER, DISABLED, or NOVERIFY to ask the configured methods)"
+    )
+
+
+def http_answer(answer: object) -> HttpResponse:
+    """A transport's answer."""
+    if not isinstance(answer, HttpResponse):
+        raise UsageError(f"the http transport returned {type(answer).__name__}")
+    return answer

@@ -1,0 +1,183 @@
+"""What blocking and asyncio sessions have in common: everything that waits for nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sasl_core.core import ClientCore, ServerCore
+from sasl_core.errors import SaslError, UsageError
+from sasl_core.flags import CanonFlag
+from sasl_core.needs import PromptId
+from sasl_core.negotiation import ClientNegotiation, Negotiation, ServerNegotiation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sasl_core.layer import Layer
+    from sasl_core.needs import Prompt
+    from sasl_core.properties import PropertyContext
+
+__all__ = ["ClientView", "ServerView", "SessionView", "client_answers"]
+
+N = TypeVar("N", bound=Negotiation)
+
+
+class SessionView(Generic[N]):
+    """What can be read of a session. One session belongs to one thread or task."""
+
+    __slots__ = ("_negotiation",)
+
+    def __init__(self, negotiation: N) -> None:
+        self._negotiation = negotiation
+
+    def raw(self) -> N:
+        """The negotiation itself, for an application that supplies the needs on its own."""
+        return self._negotiation
+
+    @property
+    def mechanism(self) -> str | None:
+        """The negotiated mechanism, -PLUS included; None before it is chosen."""
+        return self._negotiation.mechanism
+
+    @property
+    def done(self) -> bool:
+        """Whether it ended well."""
+        return self._negotiation.done
+
+    @property
+    def authid(self) -> str:
+        """Who was authenticated. UsageError (NOTDONE) before it is done."""
+        return self._negotiation.authid
+
+    @property
+    def authzid(self) -> str:
+        """As whom it acts. UsageError (NOTDONE) before it is done."""
+        return self._negotiation.authzid
+
+    @property
+    def properties(self) -> PropertyContext:
+        """The user's properties that were asked for. UsageError (NOTDONE) before it is done."""
+        return self._negotiation.properties
+
+    @property
+    def channel_binding(self) -> str | None:
+        """The type of channel binding that was used. UsageError (NOTDONE) before it is done."""
+        return self._negotiation.channel_binding
+
+    @property
+    def ssf(self) -> int:
+        """Strength of the security layer in bits. UsageError (NOTDONE) before it is done."""
+        return self._negotiation.ssf
+
+    @property
+    def layer(self) -> Layer | None:
+        """The negotiated security layer, if any."""
+        return self._negotiation.layer
+
+    @property
+    def error_detail(self) -> str | None:
+        """Why it failed, for the administrator's log. Never show it to the peer."""
+        return self._negotiation.error_detail
+
+    def encode(self, *buffers: bytes) -> bytes:
+        """Protect data with the security layer; without one they are only joined."""
+        layer = self._after("encode")
+        return b"".join(buffers) if layer is None else layer.encode(*buffers)
+
+    def decode(self, data: bytes) -> bytes:
+        """Take received data out of the security layer; without one they are as they are."""
+        layer = self._after("decode")
+        return data if layer is None else layer.decode(data)
+
+    def _after(self, what: str) -> Layer | None:
+        if not self._negotiation.done:
+            raise UsageError(f"{what} is possible only when the exchange is done", code="not-done")
+        return self._negotiation.layer
+
+
+class ServerView(SessionView[ServerNegotiation]):
+    """What can be read of a server's session."""
+
+    __slots__ = ()
+
+    def mechanisms(self, user: str | None = None) -> tuple[str, ...]:
+        """The mechanisms to offer, strongest first; with `user`, those open to that user."""
+        return self._negotiation.mechanisms(user)
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Why the mechanisms that are not offered are not, by name."""
+        return self._negotiation.rejected
+
+    def listmech(
+        self, user: str | None = None, prefix: str = "", separator: str = " ", suffix: str = ""
+    ) -> str:
+        """The offer as one string, as `sasl_listmech` gives it."""
+        return prefix + separator.join(self.mechanisms(user)) + suffix
+
+
+class ClientView(SessionView[ClientNegotiation]):
+    """What can be read of a client's session."""
+
+    __slots__ = ()
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Why the mechanisms that were passed over were, by name."""
+        return self._negotiation.rejected
+
+
+def client_answers(
+    authid: str | None,
+    password: str | Callable[[Prompt], str] | None,
+    authzid: str | None,
+    realm: str | None,
+    trace: str | None,
+    answers: Mapping[PromptId, str | Callable[[Prompt], str]] | None,
+) -> dict[PromptId, str | Callable[[Prompt], str]]:
+    """The prompts that a session can answer from its arguments."""
+    given: dict[PromptId, Any] = dict(answers or {})
+    for prompt, value in (
+        (PromptId.AUTHNAME, authid),
+        (PromptId.PASS, password),
+        (PromptId.USER, authzid),
+        (PromptId.GETREALM, realm),
+        (PromptId.ECHOPROMPT, trace),
+    ):
+        if value is not None:
+            if not isinstance(value, str) and not callable(value):
+                raise UsageError(f"the answer to {prompt.name} is a string or a callable")
+            given[prompt] = value
+    return given
+
+
+def client_negotiation(
+    core: ClientCore,
+    facts: Any,
+    given: Mapping[PromptId, str | Callable[[Prompt], str]],
+    *,
+    interactive: bool,
+) -> ClientNegotiation:
+    """A client's attempt, on a Client that is open."""
+    core.check_open()
+    return ClientNegotiation(core, facts, given, interactive=interactive)
+
+
+def server_negotiation(core: ServerCore, facts: Any) -> ServerNegotiation:
+    """A server's attempt, on a Server that is open."""
+    core.check_open()
+    return ServerNegotiation(core, facts)
+
+
+def canonical(core: ServerCore, user: str) -> str:
+    """The canonical form of a name that an administrator gave.
+
+    Raises:
+        UsageError: the name is not acceptable.
+    """
+    if not isinstance(user, str):
+        raise UsageError(f"a user is a string, not a {type(user).__name__}")
+    try:
+        return core.identity(user, CanonFlag.AUTHID | CanonFlag.AUTHZID)
+    except SaslError as error:
+        raise UsageError(f"user name: {error}", detail=error.detail) from None

@@ -1,0 +1,113 @@
+"""What the glue gives a plugin: one `SaslUtils` per Server or Client and plugin.
+
+The only interface to the outside that a plugin should assume, besides the libraries it
+links itself (Cyrus's plugin guide, "Use of sasl_utils_t").
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from logging import Logger
+
+    from sasl_core.core import Core
+    from sasl_core.flags import Side
+    from sasl_core.plugs import AuxpropPlug, Needs
+
+__all__ = ["SaslUtils"]
+
+T = TypeVar("T")
+
+
+class SaslUtils:
+    """Options, log, clock, randomness, things shared with others, and stores by name."""
+
+    __slots__ = ("_core", "kind", "name")
+
+    def __init__(self, core: Core, kind: str, name: str) -> None:
+        self._core = core
+        self.kind = kind
+        self.name = name
+
+    @property
+    def service(self) -> str:
+        """The service name, as in "imap"."""
+        return self._core.service
+
+    @property
+    def host(self) -> str:
+        """The server's fully qualified name."""
+        return self._core.host
+
+    @property
+    def side(self) -> Side:
+        """Whether the owner is a Server or a Client."""
+        return self._core.side
+
+    @property
+    def scram_rounds(self) -> int:
+        """PBKDF2 rounds for new SCRAM verifiers and for decoys (`scram_iteration_counter`)."""
+        return self._core.options.scram_iteration_counter
+
+    @property
+    def scram_rounds_floor(self) -> int:
+        """The fewest rounds that a client accepts (`scram_iteration_floor`)."""
+        return self._core.options.scram_iteration_floor
+
+    @property
+    def scram_rounds_cap(self) -> int:
+        """The most rounds that are ever derived (`scram_iteration_cap`)."""
+        return self._core.options.scram_iteration_cap
+
+    def options(self, schema: type[T], name: str | None = None) -> T:
+        """The configured options of this plugin (or of its plug `name`) as a `schema`.
+
+        `schema` is an attrs class; its fields are the keys, their defaults the defaults.
+
+        Raises:
+            ConfigError: an unknown key, a wrong type or value, a missing mandatory key.
+        """
+        return self._core.configuration.plugin_options(self.kind, name or self.name, schema)
+
+    @property
+    def log(self) -> Logger:
+        """The plugin's logger: `sasl_core.<kind>.<name>`. Never log a secret."""
+        import logging
+
+        return logging.getLogger(f"sasl_core.{self.kind}.{self.name}")
+
+    def clock(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def random(self, size: int) -> bytes:
+        """`size` unpredictable bytes."""
+        return secrets.token_bytes(size)
+
+    def shared(self, kind: str, make: Callable[[], T]) -> T:
+        """The thing called `kind` that all plugins of this Server or Client share.
+
+        Made by the first who asks, closed (if it has a `close()`) with the owner.
+        """
+        return self._core.once.get(("shared", kind), make)
+
+    def store(self, name: str) -> AuxpropPlug:
+        """The property store `name`, for a plugin that works with another.
+
+        Raises:
+            PluginError: there is none, or it cannot be used.
+            UsageError: the stores refer to each other in a circle.
+        """
+        return self._core.store(name)
+
+    def every(self, seconds: float, body: Callable[[], Needs[object]]) -> None:
+        """Run the generator of needs that `body()` gives, every `seconds`.
+
+        In asyncio by a task, in a blocking Server by one daemon thread if it was made
+        with `background=True`, otherwise before the next session when it is due.
+        """
+        self._core.schedule(seconds, body)
