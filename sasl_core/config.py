@@ -168,7 +168,7 @@ class Configuration:
 
         `declared`: the names of the installed plugins, by kind. A plugin's table without
         the plugin is as good as ignored; a mechanism of `mech_list` that is not there is
-        not offered.
+        not offered. `plugin_list` is left to the registry, which knows distributions.
         """
         errors: list[ConfigError] = []
         for (kind, name), options in self._settings.plugins.items():
@@ -177,14 +177,12 @@ class Configuration:
                 table = Setting(None, f"{kind}.{name}", self._file, line)
                 errors.append(table.error(_not_installed(name, known)))
         core = self.core
-        everything = {name for names in declared.values() for name in names}
         listed: tuple[tuple[str, Collection[str], Collection[str]], ...] = (
             ("mech_list", core.mech_list or (), declared.get("mechanisms", ())),
             ("client_mech_list", core.client_mech_list or (), declared.get("mechanisms", ())),
             ("canon_user_plugin", (core.canon_user_plugin,), declared.get("canon_user", ())),
             ("auxprop_plugin", core.auxprop_plugin, declared.get("auxprop", ())),
             ("pwcheck_method", core.pwcheck_method, {"auxprop", *declared.get("pwcheck", ())}),
-            ("plugin_list", [e.rpartition(":")[2] for e in core.plugin_list], everything),
         )
         for key, names, known in listed:
             setting = self._settings.core.get(key, Setting(None, key, self._file))

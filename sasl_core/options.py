@@ -198,7 +198,7 @@ CORE_KEYS: Final[Mapping[str, Converter[object]]] = {
     "auto_transition": _auto_transition,
     "canon_user_plugin": _plugin,
     "scram_iteration_counter": whole_number(4096, 1_000_000),
-    "scram_iteration_floor": whole_number(1, _MOST_ROUNDS),
+    "scram_iteration_floor": whole_number(1, 1_000_000),
     "scram_iteration_cap": whole_number(4096, _MOST_ROUNDS),
     "min_ssf": _ssf,
     "max_ssf": _ssf,

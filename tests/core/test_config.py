@@ -170,7 +170,7 @@ def test_the_level_that_logs_passwords_does_not_exist() -> None:
         ("scram_iteration_counter", 1_000_001, "from 4096 to 1000000"),
         ("scram_iteration_counter", "15000", "expected a whole number"),
         ("scram_iteration_counter", 15_000.0, "expected a whole number"),
-        ("scram_iteration_floor", 0, "from 1 to 10000000"),
+        ("scram_iteration_floor", 0, "from 1 to 1000000"),
         ("scram_iteration_cap", 10_000_001, "from 4096 to 10000000"),
         ("min_ssf", -1, "from 0 to 65536"),
         ("max_ssf", 65_537, "from 0 to 65536"),
