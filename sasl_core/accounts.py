@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from sasl_core._checks import is_a
 from sasl_core._record import record
 from sasl_core.errors import BackendError, PluginError, SaslError, UsageError
 from sasl_core.flags import SetpassFlag
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from sasl_core.core import ServerCore
     from sasl_core.plugs import AuxpropPlug, Needs
+    from sasl_core.verifier import ScramVerifier
 
 __all__ = [
     "SetpassReport",
@@ -81,7 +83,7 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
         return found
     result = Result.NOUSER
     values: dict[str, tuple[bytes, ...]] = {}
-    verifiers: dict[str, object] = {}
+    verifiers: dict[str, ScramVerifier] = {}
     for plug in stores:
         found = yield from plug.lookup(user, names)
         _check_found(plug, found)
@@ -149,7 +151,7 @@ def _store_each(
                 expected=change.expected,
             )
         result = yield from plug.update(user, wanted)
-        if not isinstance(result, Result):
+        if not is_a(result, Result):
             raise PluginError(plug.name, "", f"update returned {type(result).__name__}, not Result")
         targets.append(TargetResult(f"auxprop:{plug.name}", result))
         if result is not Result.OK:
@@ -251,7 +253,7 @@ def check_by_plug(
     """Ask the pwcheck plugin `method`."""
     plug = core.password_plug(method)
     answer = yield from plug.check_password(user, password, service)
-    if not isinstance(answer, PasswordAnswer):
+    if not is_a(answer, PasswordAnswer):
         raise PluginError(
             method, "", f"check_password returned {type(answer).__name__}, not PasswordAnswer"
         )

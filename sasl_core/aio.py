@@ -172,7 +172,7 @@ class Server:
         """
         negotiation = server_negotiation(self._core, facts_from({}))
         try:
-            await self._runner.drive(negotiation, negotiation.check(user, password))
+            _ = await self._runner.drive(negotiation, negotiation.check(user, password))
             return negotiation.authid
         except SaslError as error:
             failure = sever(error)
@@ -260,8 +260,8 @@ class Server:
         """Close every plug and shared thing, once. Sessions must have ended. Idempotent."""
         periodic, self._periodic = self._periodic, None
         if periodic is not None:
-            periodic.cancel()
-            await asyncio.gather(periodic, return_exceptions=True)
+            _ = periodic.cancel()
+            _ = await asyncio.gather(periodic, return_exceptions=True)
         # Stores may wait for their threads.
         await asyncio.to_thread(self._core.close)
 
@@ -336,7 +336,7 @@ class ClientSession(ClientView):
         """
         negotiation = self._negotiation
         try:
-            await self._runner.drive(negotiation, negotiation.finish(data), self._interact)
+            _ = await self._runner.drive(negotiation, negotiation.finish(data), self._interact)
             return
         except SaslError as error:
             failure = sever(error)

@@ -176,7 +176,7 @@ class Server:
         """
         negotiation = server_negotiation(self._core, facts_from({}))
         try:
-            self._runner.drive(negotiation, negotiation.check(user, password))
+            _ = self._runner.drive(negotiation, negotiation.check(user, password))
             return negotiation.authid
         except SaslError as error:
             failure = sever(error)
@@ -340,7 +340,7 @@ class ClientSession(ClientView):
         """
         negotiation = self._negotiation
         try:
-            self._runner.drive(negotiation, negotiation.finish(data), self._interact)
+            _ = self._runner.drive(negotiation, negotiation.finish(data), self._interact)
             return
         except SaslError as error:
             failure = sever(error)

@@ -10,8 +10,9 @@ Invariants:
 from __future__ import annotations
 
 from hmac import compare_digest
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
+from sasl_core._checks import is_a
 from sasl_core._record import record
 from sasl_core.errors import (
     AuthenticationError,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CanonContext", "ClientContext", "Context", "ServerContext"]
 
+C = TypeVar("C", bound="Core")
+
 APPLICATION = "application"
 AUXPROP = "auxprop"
 PASSWORD_LIMIT = 8192
@@ -76,7 +79,7 @@ class CanonContext:
     side: Side
 
 
-class Context:
+class Context(Generic[C]):
     """Common to both sides.
 
     `mechanism`: the negotiated name, -PLUS included. `facts`: what the application said
@@ -86,10 +89,8 @@ class Context:
 
     __slots__ = ("_core", "bound", "detail", "doom", "facts", "mechanism", "user", "utils")
 
-    _core: Core
-
-    def __init__(self, core: Core, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
-        self._core = core
+    def __init__(self, core: C, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
+        self._core: C = core
         self.facts = facts
         self.mechanism = mechanism
         self.utils = utils
@@ -130,7 +131,8 @@ class Context:
         elif text not in self.detail and len(self.detail) < 2000:
             self.detail = f"{self.detail} <- {text}"
 
-    def _adopt(self, authid: str, authzid: str | None, found: Found) -> User:
+    def adopt(self, authid: str, authzid: str | None, found: Found) -> User:
+        """Canonicalise both identities and make them this exchange's user, known as `found`."""
         if authzid is None or authzid == "":
             canonical = acting = self._core.identity(authid, BOTH)
         else:
@@ -141,12 +143,10 @@ class Context:
         return user
 
 
-class ServerContext(Context):
+class ServerContext(Context["ServerCore"]):
     """The server's side: look-ups, passwords, and the ways to a `Verified`."""
 
     __slots__ = ("_password", "_verifier", "_verifier_is_real", "true_result")
-
-    _core: ServerCore
 
     def __init__(self, core: ServerCore, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
         super().__init__(core, facts, mechanism, utils)
@@ -198,7 +198,7 @@ class ServerContext(Context):
         Raises:
             PeerError: a name is not acceptable.
         """
-        return self._adopt(authid, authzid, Found(Result.NOVERIFY))
+        return self.adopt(authid, authzid, Found(Result.NOVERIFY))
 
     # --- SCRAM ---------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class ServerContext(Context):
         methods = core.password_methods
         # A method that reads the store looks the user up; the others need the name alone.
         if methods and methods[0] != AUXPROP:
-            self._adopt(authid, authzid, Found(Result.NOVERIFY))
+            _ = self.adopt(authid, authzid, Found(Result.NOVERIFY))
         outage: BackendError | None = None
         worst = Result.BADAUTH
         for method in methods:
@@ -353,8 +353,7 @@ class ServerContext(Context):
 
     def _check_store(self, authid: str, authzid: str | None, password: bytes) -> Needs[Result]:
         """Check against the property stores: one derivation, whoever the user is."""
-        names = ["*" + VERIFIERS, "*" + PASSWORD]
-        user = yield from NeedUser(authid, authzid, tuple(names))
+        user = yield from NeedUser(authid, authzid, ("*" + VERIFIERS, "*" + PASSWORD))
         hash_name = self._core.strongest_hash(user)
         verifier = self.verifier(user, hash_name)
         real = self._verifier_is_real
@@ -410,7 +409,7 @@ class ServerContext(Context):
         """
         from sasl_core.token import ValidatedToken
 
-        if not isinstance(validated, ValidatedToken):
+        if not is_a(validated, ValidatedToken):
             raise UsageError("accept_token takes a ValidatedToken")
         if not validated.expires_at > self.utils.clock():
             self.refuse("the token has expired", result=Result.EXPIRED)
@@ -484,12 +483,10 @@ class ServerContext(Context):
             self.user.found = Found(self.user.found.result)
 
 
-class ClientContext(Context):
+class ClientContext(Context["ClientCore"]):
     """The client's side. `offered`: every mechanism name that the server offered."""
 
     __slots__ = ("offered",)
-
-    _core: ClientCore
 
     def __init__(
         self,
@@ -508,7 +505,7 @@ class ClientContext(Context):
         Raises:
             PeerError: a name is not acceptable.
         """
-        return self._adopt(authid, authzid, Found())
+        return self.adopt(authid, authzid, Found())
 
     def bind(self) -> tuple[str, bytes] | None:
         """Our channel binding type and its data, None when this exchange is not -PLUS.

@@ -6,11 +6,14 @@ what is cached here is made once, or made twice with the same outcome.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from sasl_core._checks import is_a
 from sasl_core.audit import AuditEvent
 from sasl_core.choice import Refusal, in_order, refusal
 from sasl_core.config import AutoTransition, Configuration
@@ -27,9 +30,10 @@ from sasl_core.exchange import foreign
 from sasl_core.facts import SecurityProperties
 from sasl_core.flags import Feature, Side
 from sasl_core.names import base_name, is_mechanism_name
+from sasl_core.plugcodes import NO_SIDE
 from sasl_core.plugs import AuxpropPlug
+from sasl_core.plugset import Plugs
 from sasl_core.properties import VERIFIERS
-from sasl_core.plugset import NO_SIDE, Plugs
 from sasl_core.registry import Registry
 from sasl_core.results import Result
 from sasl_core.runners.once import Once
@@ -37,8 +41,7 @@ from sasl_core.utils import SaslUtils
 from sasl_core.verifier import SCRAM_HASHES
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from logging import Logger
 
     from sasl_core.audit import AuditListener
@@ -175,8 +178,8 @@ class Core(ABC):
                 code="name-too-long",
                 detail=f"user name of {len(name)} characters, at most {NAME_LIMIT} are accepted",
             )
-        canonical: object = self.canonicalize(name, flags)
-        if not isinstance(canonical, str):
+        canonical = self.canonicalize(name, flags)
+        if not is_a(canonical, str):
             raise PluginError(
                 self.canonicalizer_name, "", f"returned {type(canonical).__name__} instead of str"
             )
@@ -321,7 +324,7 @@ class ServerCore(Core):
         self.plugs: Plugs[ServerPlug] = Plugs(self.registry, Side.SERVER, self.utils)
         options = self.options
         for store in stores:
-            if not isinstance(store, AuxpropPlug):
+            if not is_a(store, AuxpropPlug):
                 raise UsageError(f"a store is an AuxpropPlug, not a {type(store).__name__}")
         self.given_stores = tuple(stores)
         self._stores: tuple[AuxpropPlug, ...] | None = self.given_stores or None
@@ -549,11 +552,11 @@ def _configuration(config: Config, appname: str) -> Configuration:
         return config
     if config is None:
         return Configuration.load(appname)
-    if isinstance(config, str) or hasattr(config, "__fspath__"):
-        import os
-
-        return Configuration.load(appname, path=os.fspath(config))  # type: ignore[arg-type]
-    return Configuration.from_mapping(config, appname)  # type: ignore[arg-type]
+    if isinstance(config, (str, os.PathLike)):
+        return Configuration.load(appname, path=os.fspath(config))
+    if not is_a(config, Mapping):
+        raise UsageError(f"config cannot be a {type(config).__name__}")
+    return Configuration.from_mapping(config, appname)
 
 
 def _check_word(what: str, value: object) -> None:

@@ -7,6 +7,7 @@ that is cut here, once, for every driver.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from sasl_core.errors import BackendError, SaslError
@@ -22,11 +23,9 @@ E = TypeVar("E", bound=BaseException)
 def clear_frames(traceback: TracebackType | None) -> None:
     """Drop the locals of every frame that has ended."""
     while traceback is not None:
-        try:
+        # A frame that still runs belongs to whoever handles the error, and refuses.
+        with suppress(RuntimeError):
             traceback.tb_frame.clear()
-        except RuntimeError:
-            # Still running: it belongs to whoever handles the error.
-            pass
         traceback = traceback.tb_next
 
 
@@ -58,5 +57,5 @@ def backend_failure(need: object, error: Exception) -> SaslError:
     """The error of ours that stands for what a backend raised when `need` was supplied."""
     if isinstance(error, SaslError):
         return error
-    sever(error)
+    _ = sever(error)
     return BackendError(detail=f"{type(need).__name__} could not be met: {type(error).__name__}")

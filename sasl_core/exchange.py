@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 from enum import IntEnum
 from types import GeneratorType
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
+from sasl_core._checks import is_a
 from sasl_core.errors import AuthenticationError, PluginError, SaslError, UsageError
 
 __all__ = ["TRANSITIONS", "Doom", "Event", "Exchange", "State"]
@@ -132,7 +133,7 @@ class Exchange(Generic[R]):
         doom: Doom | None = None,
     ) -> None:
         # A body without a single `yield` is a plain function: it has run already.
-        if type(generator) is not GeneratorType and not isinstance(generator, Generator):
+        if not is_a(generator, (GeneratorType, Generator)):
             raise PluginError(
                 label,
                 "",
@@ -217,7 +218,7 @@ class Exchange(Generic[R]):
         except SaslError:
             self._raised()
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises.
             self._raised()
             failure = foreign(error, self._label)
         except BaseException:
@@ -262,4 +263,4 @@ class Exchange(Generic[R]):
                 code="plugin-fault",
             )
         self._move(RETURN)
-        self.result = cast("R", result)
+        self.result = result

@@ -99,7 +99,7 @@ class Facts:
         if isinstance(names, (str, bytes)):
             raise UsageError("properties is a list of names, not one name")
         self.properties = tuple(dict.fromkeys(names))
-        if not all(isinstance(name, str) and name.strip("*") for name in self.properties):
+        if not all(_is_property(name) for name in self.properties):
             raise UsageError("properties are non-empty names")
         self.need_proxy = given.get("need_proxy", False)
         self.need_http = given.get("need_http", False)
@@ -127,6 +127,10 @@ class Facts:
         if not isinstance(cast("object", value), bytes) or not value:
             raise UsageError(f"channel binding {name!r} has no data")
         return value
+
+
+def _is_property(name: object) -> bool:
+    return isinstance(name, str) and bool(name.strip("*"))
 
 
 _TYPES: Final[dict[str, type | tuple[type, ...]]] = {

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from enum import IntEnum
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -21,6 +22,9 @@ from sasl_core.flags import Blocking, CanonFlag, Decision
 from sasl_core.names import UserName
 from sasl_core.properties import PropertyContext
 from sasl_core.results import Result
+
+if TYPE_CHECKING:
+    from sasl_core.verifier import ScramVerifier
 
 __all__ = [
     "Change",
@@ -46,6 +50,9 @@ __all__ = [
 ]
 
 A = TypeVar("A")
+
+_NOTHING: Mapping[str, tuple[bytes, ...]] = MappingProxyType({})
+_NONE: Mapping[str, ScramVerifier] = MappingProxyType({})
 
 
 class NeedBase(Generic[A]):
@@ -99,8 +106,8 @@ class Found:
     """
 
     result: Result = Result.OK
-    values: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict, repr=False)
-    verifiers: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    values: Mapping[str, tuple[bytes, ...]] = attrs.field(default=_NOTHING, repr=False)
+    verifiers: Mapping[str, ScramVerifier] = attrs.field(default=_NONE, repr=False)
     decoy_secret: bytes | None = attrs.field(default=None, repr=False)
 
 
@@ -138,7 +145,7 @@ class NeedUser(NeedBase[User]):
 
     authid: str
     authzid: str | None = None
-    properties: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    properties: tuple[str, ...] = ()
     identity: CanonFlag = CanonFlag.AUTHID
     # A mechanism's is answered with a User, one of the glue's own with the Found itself.
     answer_type: ClassVar[Any] = (User, Found)
@@ -193,13 +200,13 @@ class Change:
     that must be there now (compare and set); a difference is a conflict.
     """
 
-    values: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict, repr=False)
+    values: Mapping[str, tuple[bytes, ...]] = attrs.field(default=_NOTHING, repr=False)
     replace_verifiers: bool = False
     disabled: bool | None = None
     create: bool = False
     exist_ok: bool = False
     delete: bool = False
-    expected: Mapping[str, tuple[bytes, ...]] = attrs.field(factory=dict, repr=False)
+    expected: Mapping[str, tuple[bytes, ...]] = attrs.field(default=_NOTHING, repr=False)
 
 
 @record

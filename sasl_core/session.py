@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from sasl_core._checks import is_a
 from sasl_core.core import ClientCore, ServerCore
 from sasl_core.errors import SaslError, UsageError
 from sasl_core.flags import CanonFlag
@@ -175,7 +176,7 @@ def canonical(core: ServerCore, user: str) -> str:
     Raises:
         UsageError: the name is not acceptable.
     """
-    if not isinstance(user, str):
+    if not is_a(user, str):
         raise UsageError(f"a user is a string, not a {type(user).__name__}")
     try:
         return core.identity(user, CanonFlag.AUTHID | CanonFlag.AUTHZID)

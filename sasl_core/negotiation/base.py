@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sasl_core._record import record
 from sasl_core.edge import backend_failure, sever
@@ -20,6 +20,7 @@ from sasl_core.exchange import Exchange
 from sasl_core.needs import (
     Found,
     NeedAuthorize,
+    NeedBase,
     NeedCall,
     NeedCallback,
     NeedDerivation,
@@ -34,8 +35,6 @@ from sasl_core.outcome import Success
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from sasl_core.context import Context
     from sasl_core.core import Core
     from sasl_core.facts import Facts
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from sasl_core.plugs import Needs
     from sasl_core.properties import PropertyContext
 
-__all__ = ["MESSAGE_LIMIT", "MESSAGES_LIMIT", "Negotiation", "Phase", "Reply"]
+__all__ = ["MESSAGE_LIMIT", "MESSAGES_LIMIT", "Negotiation", "Phase", "Reply", "check_data"]
 
 MESSAGE_LIMIT: Final = 64 * 1024
 """Longest message of a peer, in bytes."""
@@ -101,6 +100,17 @@ class Phase(IntEnum):
 IDLE, ASKING, PEER, LAST, DONE, FAILED, CLOSED = Phase
 
 
+def check_data(what: str, data: object) -> None:
+    """Raise UsageError unless `data` is bytes or None."""
+    if data is not None and not isinstance(data, bytes):
+        raise UsageError(f"{what} is bytes or None, not {type(data).__name__}")
+
+
+def need_type(need: object) -> type[object]:
+    """The kind of a need."""
+    return type(need)
+
+
 class Negotiation(ABC):
     """One attempt to authenticate, without I/O."""
 
@@ -115,8 +125,6 @@ class Negotiation(ABC):
         "need",
         "phase",
     )
-
-    _context: Context | None
 
     def __init__(self, core: Core, facts: Facts) -> None:
         self.core = core
@@ -177,14 +185,15 @@ class Negotiation(ABC):
         """Whether it ended well."""
         return self.phase is DONE
 
-    def _context_when_done(self) -> Context:
-        if self.phase is not DONE or self._context is None or self._context.user is None:
+    def _context_when_done(self) -> Context[Any]:
+        context = self._current()
+        if self.phase is not DONE or context is None or context.user is None:
             raise UsageError(
                 "the exchange is not done; nobody is authenticated",
                 code="not-done",
                 result=Result.NOTDONE,
             )
-        return self._context
+        return context
 
     @property
     def authid(self) -> str:
@@ -214,13 +223,13 @@ class Negotiation(ABC):
     @property
     def ssf(self) -> int:
         """Strength of the negotiated security layer in bits, without the external one."""
-        self._context_when_done()
+        _ = self._context_when_done()
         return 0 if self.layer is None else self.layer.ssf
 
     @property
     def error_detail(self) -> str | None:
         """Why it failed, for the administrator. Never show it to the peer."""
-        context = self._context
+        context = self._current()
         return None if context is None else context.detail
 
     # --- the machine ------------------------------------------------------------------
@@ -231,8 +240,8 @@ class Negotiation(ABC):
             if not isinstance(value, bytes):
                 raise UsageError(f"a message is bytes, not {type(value).__name__}")
         elif phase is ASKING:
-            need = self.need
-            wanted = Found if type(need) is NeedUser else type(need).answer_type
+            need: NeedBase[Any] | None = self.need
+            wanted: Any = Found if isinstance(need, NeedUser) or need is None else need.answer_type
             if not isinstance(value, wanted):
                 raise UsageError(
                     f"{type(need).__name__} is not answered by a {type(value).__name__}",
@@ -260,7 +269,7 @@ class Negotiation(ABC):
         return exchange
 
     def _run(self, body: Needs[Success], needs: frozenset[type], label: str) -> Any:
-        context = self._context
+        context = self._current()
         self._exchange = exchange = Exchange(
             body, needs, Success, label=label, doom=None if context is None else context.doom
         )
@@ -294,6 +303,10 @@ class Negotiation(ABC):
         self._derived = True
 
     @abstractmethod
+    def _current(self) -> Context[Any] | None:
+        """The exchange's context, once there is one."""
+
+    @abstractmethod
     def _answered(self, value: object) -> Need | Reply:
         """Resume with a checked answer."""
 
@@ -315,8 +328,8 @@ class Negotiation(ABC):
     def _failed(self, error: BaseException) -> BaseException:
         """End the exchange with `error`, and return what is raised instead of it."""
         self.phase = FAILED
-        sever(error)
-        context = self._context
+        _ = sever(error)
+        context = self._current()
         if isinstance(error, SaslError):
             if context is not None:
                 if error.detail is not None:

@@ -37,6 +37,8 @@ from sasl_core.negotiation.base import (
     PEER,
     Negotiation,
     Reply,
+    check_data,
+    need_type,
 )
 from sasl_core.outcome import VerifiedPeer
 from sasl_core.results import Result
@@ -118,7 +120,7 @@ class ClientNegotiation(Negotiation):
         if facts.binding_policy is BindingPolicy.REQUIRE and not any(
             name.endswith(PLUS) for name in offered
         ):
-            rejected.setdefault("*" + PLUS, "channel binding is required, and none was offered")
+            _ = rejected.setdefault("*" + PLUS, "channel binding is required, and none was offered")
         listed = "; ".join(f"{name}: {reason}" for name, reason in list(rejected.items())[:20])
         raise MechanismError(
             f"no mechanism fits ({listed or 'the server offered none'})", reasons=rejected
@@ -172,8 +174,7 @@ class ClientNegotiation(Negotiation):
                 proved itself (BADSERV), or stopped in the middle.
             PeerError: data that the mechanism does not expect.
         """
-        if data is not None and not isinstance(data, bytes):
-            raise UsageError(f"success data are bytes or None, not {type(data).__name__}")
+        check_data("success data", data)
         if self.phase is DONE:
             if not data:
                 return Reply(None, done=True)
@@ -209,6 +210,9 @@ class ClientNegotiation(Negotiation):
             )
         return event
 
+    def _current(self) -> ClientContext | None:
+        return self._context
+
     def _answered(self, value: object) -> Need | Reply:
         if self.phase is PEER:
             message = cast("bytes", value)
@@ -231,7 +235,7 @@ class ClientNegotiation(Negotiation):
 
     def _pump(self, need: Any) -> Need | Reply:
         while need is not None:
-            kind = type(need)
+            kind = need_type(need)
             if kind is NeedPeer:
                 self.phase = PEER
                 output: bytes | None = need.output

@@ -40,6 +40,8 @@ from sasl_core.negotiation.base import (
     PEER,
     Negotiation,
     Reply,
+    check_data,
+    need_type,
 )
 from sasl_core.outcome import Success, Verified
 from sasl_core.results import Result
@@ -115,8 +117,7 @@ class ServerNegotiation(Negotiation):
             SaslError: the exchange failed.
         """
         self._begin()
-        if initial is not None and not isinstance(initial, bytes):
-            raise UsageError(f"an initial response is bytes or None, not {type(initial).__name__}")
+        check_data("an initial response", initial)
         try:
             return self._start(mechanism, initial)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
@@ -158,21 +159,18 @@ class ServerNegotiation(Negotiation):
         self._context = context = ServerContext(
             core, self.facts, mechanism, core.utils("mechanisms", base)
         )
-        if plug.features & Feature.SERVER_FIRST:
-            if initial is not None:
-                raise PeerError(
-                    "remote sent first in server-first mechanism",
-                    code="initial-response-refused",
-                    detail=f"the client sent an initial response, and {base} has the server first",
-                )
+        if initial is not None and plug.features & Feature.SERVER_FIRST:
+            raise PeerError(
+                "remote sent first in server-first mechanism",
+                code="initial-response-refused",
+                detail=f"the client sent an initial response, and {base} has the server first",
+            )
         self._initial = initial
         return self._pump(self._run(plug.converse(context), MECHANISM_NEEDS, base), first=True)
 
     def _check_permitted(self, mechanism: str) -> None:
         why = self.core.refusal(mechanism, self.facts)
-        banned = (
-            (self._banned or {}).get(base_name(mechanism)) if isinstance(mechanism, str) else None
-        )
+        banned = (self._banned or {}).get(base_name(str(mechanism)))
         if banned is None and why is None:
             return
         name = printable(mechanism, 40)
@@ -182,6 +180,9 @@ class ServerNegotiation(Negotiation):
             reasons={name: reason},
             result=Result.NOMECH if banned is not None or why is None else why.result,
         )
+
+    def _current(self) -> ServerContext | None:
+        return self._context
 
     def _answered(self, value: object) -> Need | Reply:
         if self.phase is PEER:
@@ -208,14 +209,13 @@ class ServerNegotiation(Negotiation):
                     return reply
                 need = self._running().need
                 continue
-            kind = type(need)
+            kind = need_type(need)
             if kind is NeedPeer:
                 if self._initial is not None:
                     if not first or need.output is not None:
                         self._abandon("speaks before it has heard the initial response")
                     first = False
-                    initial, self._initial = self._initial, None
-                    need = self._running().answer(initial)
+                    need = self._running().answer(self._take_initial())
                     continue
                 self.phase = PEER
                 return Reply(b"" if need.output is None else need.output, done=False)
@@ -229,8 +229,7 @@ class ServerNegotiation(Negotiation):
                 if not first:
                     self._abandon("asks for the initial response in the middle of an exchange")
                 first = False
-                initial, self._initial = self._initial, None
-                need = self._running().answer(initial)
+                need = self._running().answer(self._take_initial())
                 continue
             if kind is NeedDerivation and not self._finishing:
                 self._count_derivation()
@@ -238,12 +237,16 @@ class ServerNegotiation(Negotiation):
                 self._abandon("asks for callbacks, which a server has none of")
             return self._surface(need)
 
+    def _take_initial(self) -> bytes | None:
+        initial, self._initial = self._initial, None
+        return initial
+
     # --- users ---------------------------------------------------------------------------
 
     def _canonical(self, need: NeedUser) -> NeedUser:
         """The look-up that surfaces for a mechanism's: canonical names, the authid only."""
         context = self._ctx()
-        user = context._adopt(need.authid, need.authzid, _PENDING)  # noqa: SLF001 - one room.
+        user = context.adopt(need.authid, need.authzid, _PENDING)
         wanted = self.facts.properties
         names = need.properties + wanted if wanted else need.properties
         if user.authzid != user.authid:

@@ -8,6 +8,7 @@ cores; writes and remote calls have another, unless they bring a coroutine of th
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -138,10 +139,9 @@ class AsyncRunner:
         except SaslError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
-            failure = foreign(error, getattr(body, "__name__", "body"))
+            raise foreign(error, getattr(body, "__name__", "body")) from None
         finally:
             body.close()
-        raise failure
 
     async def supply(
         self, need: Need, interact: Callable[[tuple[Prompt, ...]], Any] | None
@@ -203,7 +203,7 @@ class AsyncRunner:
                 temporary=False,
                 detail="a plugin needs HTTP; give http= to the Server or Client",
             )
-        if asyncio.iscoroutinefunction(http):
+        if inspect.iscoroutinefunction(http):
             return await http(request)
         return await _settle(await self._in_thread(Blocking.REMOTE, lambda: http(request)))
 
@@ -244,7 +244,7 @@ class AsyncRunner:
                 if job.due <= now:
                     job.due = now + job.seconds
                     try:
-                        await self.run(job.body())
+                        _ = await self.run(job.body())
                     except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.
                         self.core.log_failure("periodic work", error)
             pause = min((job.due for job in jobs), default=now + 1.0) - time.monotonic()

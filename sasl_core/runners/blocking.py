@@ -108,10 +108,9 @@ class BlockingRunner:
         except SaslError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
-            failure = foreign(error, getattr(body, "__name__", "body"))
+            raise foreign(error, getattr(body, "__name__", "body")) from None
         finally:
             body.close()
-        raise failure
 
     def supply(
         self,
@@ -183,6 +182,6 @@ class BlockingRunner:
             if job.due <= now:
                 job.due = now + job.seconds
                 try:
-                    self.run(job.body())
+                    _ = self.run(job.body())
                 except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.
                     self.core.log_failure("periodic work", error)

@@ -50,7 +50,7 @@ class Once:
             try:
                 value = make()
             finally:
-                self._making.pop()
+                _ = self._making.pop()
             self._values[key] = value
             return value
 
@@ -64,7 +64,7 @@ class Once:
             close = getattr(value, "close", None)
             if callable(close):
                 try:
-                    close()
+                    _ = close()
                 except Exception as error:  # noqa: BLE001 - one failure must not keep others open.
                     failures.append(error)
         return failures
