@@ -198,10 +198,6 @@ def installed() -> tuple[list[EntryPoint], list[Listing]]:
     unreadable: list[Listing] = []
     seen: set[str] = set()
 
-    def refuse(name: str, error: Exception) -> None:
-        problem = f"its entry points cannot be read ({type(error).__name__}): reinstall it"
-        unreadable.append(Listing("", "", name, "", "", problem))
-
     try:
         for dist in distributions():
             try:
@@ -216,9 +212,11 @@ def installed() -> tuple[list[EntryPoint], list[Listing]]:
                     first = distribution(name)
                     found.extend(point for point in first.entry_points if point.group in _GROUPS)
             except Exception as error:  # noqa: BLE001 - the others go on.
-                refuse(_whereabouts(dist), error)
+                problem = f"its entry points cannot be read ({type(error).__name__}): reinstall it"
+                unreadable.append(Listing("", "", _whereabouts(dist), "", "", problem))
     except Exception as error:  # noqa: BLE001 - a stranger's path finder failed; keep the rest.
-        refuse("", error)
+        problem = f"a path finder on sys.meta_path failed ({type(error).__name__})"
+        unreadable.append(Listing("", "", "", "", "", problem))
     return found, unreadable
 
 

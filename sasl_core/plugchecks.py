@@ -132,11 +132,15 @@ def marked_hooks(
             if name in known:
                 raise ContractError(HOOK, f"its hook {name!r} is not marked: add @hookimpl to it")
             if name.startswith("sasl_") and type(namespace.get(name)) is FunctionType:
-                raise _unknown(name, known)
+                raise ContractError(
+                    HOOK,
+                    f"it has a function {_hint(name, known)}; "
+                    "no other function may begin with 'sasl_'",
+                )
             continue
         hook = options.get("specname") or name
         if not isinstance(hook, str) or hook not in known:
-            raise _unknown(name, known)
+            raise ContractError(HOOK, f"it marks {_hint(printable(hook), known)}")
         if options.get("wrapper") or options.get("hookwrapper"):
             raise ContractError(HOOK, f"its hook {hook!r} is marked as a wrapper: mark it plainly")
         if hook in hooks:
@@ -145,11 +149,10 @@ def marked_hooks(
     return frozenset(hooks)
 
 
-def _unknown(name: str, known: frozenset[str]) -> ContractError:
-    return ContractError(
-        HOOK,
-        f"its function {printable(name, 64)!r} is no hook of plugin interface {PLUGIN_API}"
-        f"{nearest(name, sorted(known))}; other functions must not begin with 'sasl_'",
+def _hint(name: str, known: frozenset[str]) -> str:
+    return (
+        f"{printable(name, 64)!r}, which is no hook of plugin interface {PLUGIN_API}"
+        f"{nearest(name, sorted(known))}"
     )
 
 

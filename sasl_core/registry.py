@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from sasl_core.entrypoints import KINDS, PLAIN_KINDS, Claim, Listing, installed, read_claims
 from sasl_core.errors import PluginError, UsageError, printable
 from sasl_core.plugchecks import HOOKS, PLUGIN_API, check_plugs, is_plug, returned_plugs
-from sasl_core.plugcodes import HOOK, NO_SIDE, UNKNOWN
+from sasl_core.plugcodes import CLAIMED_TWICE, HOOK, NO_SIDE, UNKNOWN
 from sasl_core.plugfaults import close_plug, guarded, nearest
 from sasl_core.pluginlist import PluginList
 from sasl_core.plugloader import Loader
@@ -252,9 +252,9 @@ class Registry:
                 code=UNKNOWN,
             )
         if claim.problem is not None:
-            raise PluginError(
-                printable(name, 64), claim.distribution, claim.problem, code=claim.code
-            )
+            # Of several rivals none is to blame; the problem names them all.
+            blamed = "" if claim.code == CLAIMED_TWICE else claim.distribution
+            raise PluginError(printable(name, 64), blamed, claim.problem, code=claim.code)
         return claim
 
 
