@@ -58,13 +58,14 @@ class Message:
     """A message handed in, with CRLF line ends and without the dots of the transfer.
 
     `authid` and `authzid`: who handed it in, the authenticated and the acting identity.
+    `remote`: from where, "address;port".
     """
 
     envelope: Envelope
     data: bytes
     authid: str
     authzid: str
-    remote: str
+    remote: str | None
 
 
 def parse_mail(arguments: str) -> tuple[str, int]:

@@ -101,7 +101,7 @@ def refusal(error: SaslError) -> SmtpReply:
     if isinstance(error, AuthenticationError):
         return AUTH_FAILED
     if isinstance(error, PeerError):
-        return AUTH_EARLY if error.code == "initial-response" else AUTH_MALFORMED
+        return AUTH_EARLY if error.code == "initial-response-refused" else AUTH_MALFORMED
     if isinstance(error, MechanismError):
         return {
             Result.ENCRYPT: AUTH_NEEDS_TLS,

@@ -1,0 +1,197 @@
+"""Bytes over asyncio, with TLS put beneath while the connection stands.
+
+The standard library's StreamReader keeps what it read in clear across `start_tls`; that is
+the fault that STARTTLS is attacked by (CVE-2011-0411), and why this is not built on it.
+Invariants: `start_tls` fails rather than begin with unread bytes; no more is kept unread
+than `HIGH_WATER` and one segment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from sasl_profiles.smtp.endpoint import Cipher
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+__all__ = ["ByteStream", "UnreadBytesError"]
+
+HIGH_WATER: Final = 65536
+"""Octets kept unread before the peer is made to wait."""
+
+TLS_SHUTDOWN_SECONDS: Final = 5.0
+
+
+class UnreadBytesError(Exception):
+    """Bytes came before the TLS handshake."""
+
+
+class ByteStream(asyncio.Protocol):
+    """One connection; `connected` is called with it when it stands.
+
+    `read`, `drain`, `start_tls` and `close` are for one task at a time.
+    """
+
+    def __init__(self, connected: Callable[[ByteStream], None] | None = None) -> None:
+        self._connected = connected
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._eof = False
+        self._lost = asyncio.Event()
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._upgrading = False
+        self._held = False
+
+    # --- asyncio calls these ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._readable.set()
+        self._throttle()
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        self._readable.set()
+        # A client may close its side and still read our last reply; TLS cannot do so.
+        return self._transport is not None and self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._eof = True
+        self._lost.set()
+        self._readable.set()
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # --- we call these ------------------------------------------------------------------------
+
+    @property
+    def unread(self) -> int:
+        """Octets that arrived and were not read."""
+        return len(self._buffer)
+
+    @property
+    def cipher(self) -> Cipher:
+        """The TLS cipher in use, None in clear."""
+        return cast("Cipher", self.transport.get_extra_info("cipher"))
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport of the moment."""
+        if self._transport is None:
+            raise ConnectionResetError("no connection")
+        return self._transport
+
+    async def read(self) -> bytes:
+        """All that arrived, at least one octet; `b""` when the peer sends no more."""
+        while not self._buffer and not self._eof:
+            self._readable.clear()
+            _ = await self._readable.wait()
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._throttle()
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Queue octets to be sent; those for a peer that has gone are dropped."""
+        if data and not self._lost.is_set():
+            self.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the peer takes what was queued."""
+        _ = await self._writable.wait()
+
+    def hold(self) -> None:
+        """Read nothing more from the socket; `start_tls` goes on reading."""
+        self._held = True
+        self._throttle()
+
+    async def start_tls(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        timeout: float,  # noqa: ASYNC109 - the handshake's own limit is the loop's to keep.
+    ) -> None:
+        """Put TLS beneath.
+
+        Raises:
+            UnreadBytesError: bytes came before it.
+            OSError: the handshake failed (ssl.SSLError) or the peer went.
+        """
+        if self._buffer or self._eof:
+            raise UnreadBytesError
+        self._upgrading = True
+        try:
+            fresh = await asyncio.get_running_loop().start_tls(
+                self.transport,
+                self,
+                context,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=max(timeout, 0.001),
+                ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
+            )
+            if fresh is None:
+                raise ConnectionResetError("the connection was lost in the handshake")
+        except BaseException:
+            # After a failed handshake nobody tells us of the end.
+            self.transport.abort()
+            self.connection_lost(None)
+            raise
+        finally:
+            self._upgrading = False
+        self._transport = fresh
+        self._held = False
+        self._throttle()
+
+    async def close(self, linger: float) -> None:
+        """Send what is queued and close, within `linger` seconds; then cut it off.
+
+        What the peer still sends is read and dropped meanwhile: a socket closed over unread
+        bytes is reset, and the peer would lose our last reply.
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        self._held = False
+        self._throttle()
+        try:
+            async with asyncio.timeout(linger):
+                if transport.can_write_eof() and not transport.is_closing():
+                    transport.write_eof()
+                    while not self._eof:
+                        _ = await self.read()
+                transport.close()
+                _ = await self._lost.wait()
+        except OSError:
+            # Too late, or gone already.
+            pass
+        finally:
+            transport.abort()
+
+    def _throttle(self) -> None:
+        """Read from the socket exactly while there is room."""
+        transport = self._transport
+        if transport is None or self._upgrading or transport.is_closing():
+            return
+        if self._held or len(self._buffer) > HIGH_WATER:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
