@@ -1,0 +1,198 @@
+"""The plug of sasldb.
+
+Invariants:
+- A look-up is one statement, and the same work for a user who is not there.
+- A write is one transaction: all of a `Change` or nothing, on disk when it says OK.
+- Nothing is opened before the first use, nor SQLite loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from sasl_auxprop import check_user, checked, user_is_storable
+from sasl_auxprop.sasldb.rows import LIST, Row, apply, collect, lookup_statement
+from sasl_core.plugin import (
+    Blocking,
+    Found,
+    Result,
+    SimpleStore,
+    UsageError,
+    UserName,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from sasl_auxprop.sasldb.pool import Pool
+    from sasl_core.plugin import Change, Needs
+
+__all__ = ["DEFAULT_PATH", "DEFAULT_TIMEOUT", "SqliteStore"]
+
+DEFAULT_PATH: Final = "/var/lib/sasl/sasldb.sqlite"
+"""Not in /etc: the server must be able to write the directory, for SQLite's log."""
+DEFAULT_TIMEOUT: Final = 5.0
+MAX_TIMEOUT: Final = 3600.0
+NAMES_LIMIT: Final = 200
+"""Most properties of one look-up, well below the number of parameters that SQLite takes."""
+QUERIES_LIMIT: Final = 64
+"""Most prepared sets of property names; what mechanisms ask for is a handful."""
+
+_NOUSER, _DISABLED, _OK = Result.NOUSER, Result.DISABLED, Result.OK
+
+
+class SqliteStore(SimpleStore):
+    """Users and their properties in the SQLite file `path`.
+
+    `timeout`: how long to wait for another writer, in seconds, 0 to 3600. `plaintext`:
+    keep `userPassword` too. Nothing is opened before the first use, and only a write with
+    `create` (or `create()`) makes the file. Reading from a file that is not there is a
+    `BackendError`, neither "no such user" nor a reason to make one: a mistyped path would
+    otherwise tell every user that the password is wrong, and leave an empty database
+    behind, owned by whoever ran the command.
+
+    The file is mode 0600 and belongs to the user that the server runs as. Beside it lie
+    `-wal` and `-shm` while it is in use, so the directory has to be writable as well. It
+    must be on a local disk. Replace it only together with them, when nothing uses it.
+
+    Raises:
+        UsageError: `path` is no path, or `timeout` is out of range.
+    """
+
+    name = "sasldb"
+    read_blocking = Blocking.LOCAL
+    write_blocking = Blocking.WRITE
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = DEFAULT_PATH,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        plaintext: bool = False,
+    ) -> None:
+        self.path = _checked_path(path)
+        if not 0 <= timeout <= MAX_TIMEOUT:
+            raise UsageError(f"the timeout of a sasldb is 0 to {MAX_TIMEOUT:g} seconds")
+        self.timeout = timeout
+        self.plaintext = plaintext
+        self._closed = False
+        # One, made at the first use.
+        self._pools: dict[str, Pool] = {}
+        self._queries: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore {self.path!r}>"
+
+    def availability(self) -> str | None:
+        if find_spec("_sqlite3") is None:
+            return "this Python was built without SQLite: install its sqlite3 module"
+        return None
+
+    def close(self) -> None:
+        self._closed = True
+        for pool in list(self._pools.values()):
+            pool.close()
+
+    def create(self) -> bool:
+        """Make the file unless there is one; True if this call made it.
+
+        Raises:
+            BackendError: it cannot be made.
+        """
+        from sasl_auxprop.sasldb import schema
+
+        return schema.make(self.path, self.timeout)
+
+    def users(self) -> Needs[Iterable[UserName]]:
+        # A hundred thousand names take a tenth of a second: too long for an event loop.
+        return (yield from self._call(self.list_users, Blocking.REMOTE))
+
+    # --- reading -------------------------------------------------------------------
+
+    def read(self, user: UserName, names: Sequence[str]) -> Found:
+        sql, wanted = self._query(tuple(names))
+        # What could not be stored is looked up as the empty name, which nobody has.
+        key = (user.realm, user.name) if user_is_storable(user) else ("", "")
+        pool = self._opened()
+
+        def select(connection: sqlite3.Connection, secret: bytes) -> tuple[list[Row], bytes]:
+            return connection.execute(sql, (*wanted, *key)).fetchall(), secret
+
+        rows, secret = pool.run(select)
+        values, verifiers = collect(rows, self.path)
+        if not rows or rows[0][0] != key[0] or rows[0][1] != key[1]:
+            return Found(_NOUSER, {}, {}, secret)
+        if rows[0][2]:
+            return Found(_DISABLED, {}, {}, secret)
+        return Found(_OK, values, verifiers, secret)
+
+    def list_users(self) -> Iterable[UserName]:
+        def select(connection: sqlite3.Connection, _: bytes) -> list[tuple[str, str]]:
+            return connection.execute(LIST).fetchall()
+
+        return [UserName(name, realm) for realm, name in self._opened().run(select)]
+
+    def read_decoy_secret(self) -> bytes | None:
+        return self._opened().run(lambda _, secret: secret)
+
+    def _query(self, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """The statement for `names`, and its first parameters."""
+        query = self._queries.get(names)
+        if query is None:
+            wanted = tuple(name for name in dict.fromkeys(names) if name.isprintable())
+            if len(wanted) > NAMES_LIMIT:
+                raise UsageError(f"a look-up takes at most {NAMES_LIMIT} properties")
+            query = lookup_statement(len(wanted)), wanted
+            if len(self._queries) < QUERIES_LIMIT:
+                self._queries[names] = query
+        return query
+
+    # --- writing -------------------------------------------------------------------
+
+    def write(self, user: UserName, change: Change) -> Result:
+        """Carry `change` out in one transaction; OK means that it is on the disk.
+
+        Raises:
+            UsageError: see `checked` and `check_user`.
+            BackendError: see `Pool.run`; nothing was acknowledged, and nothing written
+                unless the disk failed at the very last step.
+        """
+        new = checked(change, plaintext=self.plaintext)
+        check_user(user)
+        pool = self._opened()
+        if new.create:
+            _ = self.create()
+
+        def transact(connection: sqlite3.Connection, _secret: bytes) -> Result:
+            _ = connection.execute("BEGIN IMMEDIATE")
+            result = apply(connection, user, new)
+            _ = connection.execute("COMMIT" if result is _OK else "ROLLBACK")
+            return result
+
+        return pool.run(transact)
+
+    def _opened(self) -> Pool:
+        """The pool of connections; opens no file."""
+        if self._closed:
+            raise UsageError("the store is closed", code="closed")
+        pool = self._pools.get(self.path)
+        if pool is None:
+            from sasl_auxprop.sasldb.pool import Pool
+
+            # Without a lock, which a fork might leave locked for ever in the child.
+            pool = self._pools.setdefault(self.path, Pool(self.path, self.timeout))
+        return pool
+
+
+def _checked_path(path: str | os.PathLike[str]) -> str:
+    """`path` made absolute, so that a change of directory makes it no other file."""
+    with suppress(TypeError, ValueError):
+        given = os.fspath(path)
+        absolute = os.path.abspath(given)  # noqa: PTH100 - `..` is resolved as text
+        if given and "\0" not in given and os.fsencode(absolute):
+            return absolute
+    raise UsageError("the path of a sasldb is text, not empty, without NUL")
