@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from sasl_core.properties import PropertyContext
     from sasl_core.results import Result
 
-__all__ = ["BlockingRunner"]
+__all__ = ["Background", "BlockingRunner"]
 
 R = TypeVar("R")
 
@@ -185,3 +186,33 @@ class BlockingRunner:
                     _ = self.run(job.body())
                 except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.
                     self.core.log_failure("periodic work", error)
+
+
+class Background:
+    """The one daemon thread that runs the periodic work of a Server that asked for it."""
+
+    def __init__(self, runner: BlockingRunner) -> None:
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread, if it does not run."""
+        with self._lock:
+            if self._thread is None and not self._stopping.is_set():
+                name = f"sasl-{self._runner.core.service}"
+                self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Stop it, and wait until it has."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._runner.run_due()
+            due = min((job.due for job in self._runner.core.jobs), default=time.monotonic() + 1)
+            _ = self._stopping.wait(max(0.0, min(due - time.monotonic(), 1.0)))

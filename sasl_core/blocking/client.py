@@ -1,0 +1,189 @@
+"""The blocking `Client` and its sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sasl_core.core import ClientCore
+from sasl_core.edge import sever
+from sasl_core.errors import SaslError
+from sasl_core.facts import facts_from
+from sasl_core.runners.blocking import BlockingRunner
+from sasl_core.session import (
+    ClientView,
+    client_answers,
+    client_negotiation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+    from typing import Self, TypeVar, Unpack
+
+    from sasl_core.core import Config
+    from sasl_core.facts import ConnectionFacts
+    from sasl_core.needs import HttpRequest, HttpResponse, Prompt, PromptId
+    from sasl_core.negotiation import ClientNegotiation, Reply
+    from sasl_core.registry import Registry
+
+    R = TypeVar("R")
+
+__all__ = ["Client", "ClientSession"]
+
+
+class ClientSession(ClientView):
+    """One attempt to authenticate to a server; `with` closes it."""
+
+    __slots__ = ("_interact", "_runner")
+
+    def __init__(
+        self,
+        negotiation: ClientNegotiation,
+        runner: BlockingRunner,
+        interact: Callable[[tuple[Prompt, ...]], tuple[str, ...]] | None,
+    ) -> None:
+        super().__init__(negotiation)
+        self._runner = runner
+        self._interact = interact
+
+    def start(self, offered: str | Iterable[str]) -> Reply:
+        """Choose among the server's mechanisms and begin.
+
+        Afterwards `mechanism` is the name to send; the reply's data are the initial
+        response (None: there is none, or the protocol cannot carry it).
+
+        Raises:
+            MechanismError: no mechanism fits; `reasons` says why.
+            UsageError: an attempt was made already, or a prompt has no answer.
+        """
+        negotiation = self._negotiation
+        try:
+            return self._runner.drive(negotiation, negotiation.start(offered), self._interact)
+        except SaslError as error:
+            failure = sever(error)
+        raise failure
+
+    def step(self, challenge: bytes) -> Reply:
+        """Answer a challenge (`b""`: an empty one).
+
+        Raises:
+            PeerError: the server broke the protocol.
+            AuthenticationError: the server failed to prove itself.
+        """
+        negotiation = self._negotiation
+        try:
+            return self._runner.drive(negotiation, negotiation.answer(challenge), self._interact)
+        except SaslError as error:
+            failure = sever(error)
+        challenge = b""
+        raise failure
+
+    def finish(self, data: bytes | None = None) -> None:
+        """Call it on the protocol's own success message; `data` came with that.
+
+        Raises:
+            AuthenticationError: the server has not proved itself (BADSERV).
+            PeerError: data that the mechanism does not expect.
+        """
+        negotiation = self._negotiation
+        try:
+            _ = self._runner.drive(negotiation, negotiation.finish(data), self._interact)
+            return
+        except SaslError as error:
+            failure = sever(error)
+        data = None
+        raise failure
+
+    def close(self) -> None:
+        """End it, and the security layer with it. Idempotent."""
+        self._negotiation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Client:
+    """A program that authenticates itself to servers. Immutable once made, and safe to share.
+
+    `service`: "smtp", "imap", ...; `host`: the server's fully qualified name. `appname`:
+    whose configuration to read, the service's by default. `config`: as for `Server`.
+    `http`: the transport for plugins that need HTTP.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        UsageError: a wrong argument.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        http: Callable[[HttpRequest], HttpResponse] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self._core = ClientCore(
+            service, host, appname=appname, config=config, realm=realm, registry=registry
+        )
+        self._runner = BlockingRunner(self._core, http=http)
+
+    @property
+    def core(self) -> ClientCore:
+        """What its sessions share: configuration, registry, plugs."""
+        return self._core
+
+    def session(
+        self,
+        *,
+        authid: str | None = None,
+        password: str | Callable[[Prompt], str] | None = None,
+        authzid: str | None = None,
+        realm: str | None = None,
+        trace: str | None = None,
+        answers: Mapping[PromptId, str | Callable[[Prompt], str]] | None = None,
+        interact: Callable[[tuple[Prompt, ...]], tuple[str, ...]] | None = None,
+        **facts: Unpack[ConnectionFacts],
+    ) -> ClientSession:
+        """A session for one attempt.
+
+        `authid` and `password`: who we are; `authzid`: as whom to act, if another;
+        `trace`: what ANONYMOUS says of us; `answers`: any prompt's answer by its id;
+        `interact`: asked for what nothing else answers, gets the prompts and returns the
+        answers in their order. A `password` that is a callable is asked when needed.
+
+        Raises:
+            UsageError: an unknown or mistyped fact, or the Client is closed.
+        """
+        negotiation = client_negotiation(
+            self._core,
+            facts_from(facts),
+            client_answers(authid, password, authzid, realm, trace, answers),
+            interactive=interact is not None,
+        )
+        return ClientSession(negotiation, self._runner, interact)
+
+    def close(self) -> None:
+        """Close every plug and shared thing, once. Idempotent."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,134 @@
+"""Checking a plaintext password: the application, the configured methods, the stores (G20).
+
+Nobody is let in here: what returns is which method said OK, and the context makes a
+`Verified` of that, or not.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Final
+
+from sasl_core.errors import BackendError, MechanismError, PeerError, UsageError, printable
+from sasl_core.names import UserName
+from sasl_core.needs import Found, NeedDerivation, NeedPassword, NeedUser
+from sasl_core.properties import PASSWORD, VERIFIERS
+from sasl_core.results import Result
+from sasl_core.saslprep import saslprep
+from sasl_core.verifier import stored_keys
+
+if TYPE_CHECKING:
+    from sasl_core.context.server import ServerContext
+    from sasl_core.core import ServerCore
+    from sasl_core.plugs import Needs
+
+__all__ = ["APPLICATION", "AUXPROP", "check"]
+
+APPLICATION: Final = "application"
+"""The method that is the application's own callback."""
+AUXPROP: Final = "auxprop"
+"""The method that compares with what the property stores keep."""
+PASSWORD_LIMIT: Final = 8192
+"""Longest password accepted, in characters."""
+
+# After these a method is not followed by another one.
+FINAL = frozenset({Result.DISABLED, Result.EXPIRED, Result.PWLOCK, Result.NEED_OLD_PASSWD})
+
+
+def check(
+    ctx: ServerContext, core: ServerCore, authid: str, password: str, authzid: str | None
+) -> Needs[tuple[str, bytes]]:
+    """Ask one method after the other; return the one that said OK, and the prepared password.
+
+    Raises:
+        AuthenticationError: none did.
+        BackendError: none did, and one could not be asked.
+        MechanismError: `pwcheck_method` names an unknown method.
+    """
+    if len(password) > PASSWORD_LIMIT:
+        ctx.refuse(f"a password of more than {PASSWORD_LIMIT} characters")
+    try:
+        prepared = saslprep(password).encode()
+    except PeerError as error:
+        ctx.seterror(str(error))
+        prepared = b""
+    if not prepared:
+        ctx.refuse(f"empty or unacceptable password for user {printable(authid)!r}")
+    methods = core.password_methods
+    # A method that reads the store looks the user up; the others need the name alone.
+    if methods and methods[0] != AUXPROP:
+        _ = ctx.adopt(authid, authzid, Found(Result.NOVERIFY))
+    outage: BackendError | None = None
+    worst = Result.BADAUTH
+    for method in methods:
+        try:
+            if method == AUXPROP:
+                result = yield from _check_store(ctx, core, authid, authzid, prepared)
+            else:
+                result = yield from _ask(ctx, core, method, prepared)
+        except BackendError as error:
+            ctx.seterror(error.detail or str(error))
+            outage = error
+            continue
+        if result is Result.OK:
+            return method, prepared
+        if result is Result.NOUSER and worst is Result.BADAUTH:
+            worst = result
+        if result in FINAL or (method == APPLICATION and result is not Result.NOVERIFY):
+            worst = result
+            outage = None
+            break
+    if outage is not None:
+        raise outage
+    ctx.refuse(
+        f"password refused for user {printable(authid)!r} by {', '.join(methods) or 'nobody'}",
+        result=worst,
+    )
+
+
+def _ask(ctx: ServerContext, core: ServerCore, method: str, password: bytes) -> Needs[Result]:
+    user = ctx.user
+    if user is None:  # pragma: no cover - `check` has adopted it, or the store's look-up has.
+        raise UsageError("no user was canonicalised")
+    if method != APPLICATION and not core.has_password_method(method):
+        raise MechanismError(
+            f"unknown pwcheck_method {method!r}; known: {', '.join(core.known_password_methods())}",
+            code="unknown-pwcheck-method",
+        )
+    answer = yield from NeedPassword(method, UserName.parse(user.authid), password, core.service)
+    if answer.result is not Result.OK:
+        ctx.seterror(f"{method}: {answer.detail or answer.result.name}")
+        if answer.result is Result.UNAVAIL:
+            raise BackendError(detail=f"pwcheck method {method!r} is unavailable")
+    return answer.result
+
+
+def _check_store(
+    ctx: ServerContext, core: ServerCore, authid: str, authzid: str | None, password: bytes
+) -> Needs[Result]:
+    """Check against the property stores: one derivation, whoever the user is."""
+    user = yield from NeedUser(authid, authzid, ("*" + VERIFIERS, "*" + PASSWORD))
+    verifier = ctx.verifier(user, core.strongest_hash(user))
+    real = ctx.verifier_is_real
+    if verifier.iterations > core.options.scram_iteration_cap:
+        raise BackendError(
+            temporary=False,
+            detail=f"the verifier of {user.authid!r} has {verifier.iterations} iterations, more "
+            "than scram_iteration_cap; set the password anew",
+        )
+    salted = yield from NeedDerivation(verifier.hash, password, verifier.salt, verifier.iterations)
+    _, stored_key, _ = stored_keys(verifier.hash, salted)
+    matches = compare_digest(stored_key, verifier.stored_key) and real
+    # A store that keeps plaintext has one more thing to compare, for a user without verifier.
+    plain = user.properties.get("*" + PASSWORD)
+    for value in plain or (b"\0" * 16,):
+        matches |= compare_digest(value, password) and bool(plain) and not real
+    user.properties.erase("*" + PASSWORD)
+    result = user.found.result
+    if result is not Result.OK:
+        ctx.seterror(f"auxprop: {result.name} for user {user.authid!r}")
+        return result
+    if not real and not plain:
+        ctx.seterror(f"user {user.authid!r} has no password in the store")
+        return Result.NOUSERPASS
+    return Result.OK if matches else Result.BADAUTH

@@ -1,0 +1,301 @@
+"""The server's context: look-ups, passwords, and the ways to a `Verified`.
+
+`_grant` is the one place where a `Verified` is made.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from typing import TYPE_CHECKING, NoReturn
+
+from sasl_core._checks import is_a
+from sasl_core.errors import (
+    AuthenticationError,
+    PluginError,
+    UsageError,
+    printable,
+)
+from sasl_core.flags import BindingPolicy
+from sasl_core.names import base_name
+from sasl_core.needs import (
+    Found,
+    User,
+)
+from sasl_core.outcome import MINT, Verified
+from sasl_core.properties import PASSWORD, VERIFIERS
+from sasl_core.results import Result
+from sasl_core.verifier import decoy_verifier, parse_verifier, proof_matches
+
+if TYPE_CHECKING:
+    from sasl_core.core import ServerCore
+    from sasl_core.facts import Facts
+    from sasl_core.plugs import Needs
+    from sasl_core.token import ValidatedToken
+    from sasl_core.utils import SaslUtils
+    from sasl_core.verifier import ScramVerifier
+
+from sasl_core.context.base import Context
+from sasl_core.context.passwords import AUXPROP, check
+
+__all__ = ["ServerContext"]
+
+# The store says who that is; anything else that a look-up can say is a refusal.
+KNOWN = frozenset({Result.OK, Result.NOVERIFY})
+
+
+class ServerContext(Context["ServerCore"]):
+    """The server's side: look-ups, passwords, and the ways to a `Verified`."""
+
+    __slots__ = ("_password", "_verifier", "true_result", "verifier_is_real")
+
+    def __init__(self, core: ServerCore, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
+        super().__init__(core, facts, mechanism, utils)
+        self._verifier: ScramVerifier | None = None
+        self.verifier_is_real = False
+        # Kept for auto_transition only, between a good password and the end.
+        self._password: bytes | None = None
+        self.true_result: Result | None = None
+
+    # --- refusing ---------------------------------------------------------------
+
+    def refuse(
+        self, detail: str, *, result: Result = Result.BADAUTH, wire: bytes | None = None
+    ) -> NoReturn:
+        """Refuse the peer and doom the exchange.
+
+        `detail` and `result` are for the administrator; the peer learns one and the same
+        whatever they are (`wire` apart, which must not depend on whether a user exists).
+
+        Raises:
+            AuthenticationError: always.
+        """
+        self.true_result = result
+        error = AuthenticationError(detail=detail, wire=wire)
+        self.doom.error = error
+        raise error
+
+    def _grant(self, user: User, how: str, *, externally: bool = False) -> Verified:
+        """The one place where a server's `Verified` is made."""
+        if user is not self.user:
+            self.refuse("the proof is for a user of another exchange", result=Result.FAIL)
+        result = user.found.result
+        if result is Result.NOUSER and not externally:
+            self.refuse(f"no such user: {user.authid!r}", result=Result.NOUSER)
+        if result is Result.DISABLED:
+            self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
+        if result not in KNOWN and result is not Result.NOUSER:
+            self.refuse(f"the store says {result.name} of user {user.authid!r}", result=result)
+        return Verified(MINT, self, user, how)
+
+    # --- who it is ---------------------------------------------------------------
+
+    def canon_user(self, authid: str, authzid: str | None = None) -> User:
+        """Canonicalise the identities without a look-up, and bind them to this exchange.
+
+        For mechanisms that need no property of the user. `NeedUser` does this, and the
+        look-up.
+
+        Raises:
+            PeerError: a name is not acceptable.
+        """
+        return self.adopt(authid, authzid, Found(Result.NOVERIFY))
+
+    # --- SCRAM ---------------------------------------------------------------------
+
+    def verifier(self, user: User, hash_name: str) -> ScramVerifier:
+        """The user's SCRAM verifier for `hash_name` ("SHA-256"), or a decoy of the same cost.
+
+        The decoy is computed whoever the user is, and given for a user that is unknown,
+        disabled, or has no verifier of that hash; `verify_scram` refuses it always. It is
+        the same each time for the same name.
+        """
+        core = self._core
+        found = user.found
+        decoy = decoy_verifier(
+            found.decoy_secret or core.decoy_secret(), hash_name, user.authid, core.scram_rounds
+        )
+        real: ScramVerifier | None = None
+        if found.result is Result.OK:
+            real = found.verifiers.get(hash_name)
+            if real is None:
+                prefix = b"SCRAM-%s$" % hash_name.encode("ascii")
+                for value in user.properties.get("*" + VERIFIERS):
+                    if value.startswith(prefix):
+                        real = parse_verifier(value)
+                        break
+        self.verifier_is_real = real is not None
+        self._verifier = decoy if real is None else real
+        return self._verifier
+
+    def verify_scram(
+        self, user: User, verifier: ScramVerifier, auth_message: bytes, proof: bytes
+    ) -> Verified:
+        """Check a SCRAM client's proof (RFC 5802 section 3) and say who was verified.
+
+        `verifier` is the one that `ctx.verifier` gave for `user`.
+
+        Raises:
+            PeerError: the proof has the wrong length.
+            AuthenticationError: it does not match; `wire` is `e=invalid-proof`, also for
+                unknown users.
+        """
+        wire = b"e=invalid-proof"
+        matches = proof_matches(verifier, auth_message, proof)
+        if verifier is not self._verifier:
+            self.refuse("the verifier is not of this exchange", result=Result.FAIL, wire=wire)
+        if not self.verifier_is_real:
+            result = user.found.result
+            why = {
+                Result.NOUSER: "no such user",
+                Result.DISABLED: "the user is disabled",
+                Result.OK: f"the user has no {verifier.hash} verifier; set the password again",
+            }.get(result, f"the store says {result.name}")
+            self.refuse(
+                f"{why}: {user.authid!r}",
+                result=Result.NOUSERPASS if result is Result.OK else result,
+                wire=wire,
+            )
+        if not matches:
+            self.refuse(f"wrong proof for user {user.authid!r}", wire=wire)
+        return self._grant(user, "scram")
+
+    # --- secrets compared -------------------------------------------------------------
+
+    def verify_equal(self, user: User, expected: bytes, given: bytes, *, how: str) -> Verified:
+        """Compare two secrets in constant time (a response against the one computed).
+
+        For an unknown user compute `expected` from a decoy; this refuses it in any case.
+
+        Raises:
+            AuthenticationError: they differ, or either is empty.
+        """
+        if not compare_digest(expected, given) or not expected:
+            self.refuse(f"wrong response for user {user.authid!r}")
+        return self._grant(user, how)
+
+    def check_password(
+        self, authid: str, password: str, authzid: str | None = None
+    ) -> Needs[Verified]:
+        """Check a plaintext password and say who was verified (G20).
+
+        Prepares name and password, then asks the application's callback, then each method
+        of `pwcheck_method` until one says OK. A callback's answer stands unless it is
+        NOVERIFY. Derivations are the same in number whether the user exists or not.
+
+        Raises:
+            AuthenticationError: refused.
+            BackendError: no method said OK, and one of them could not be asked.
+            MechanismError: `pwcheck_method` names an unknown method.
+        """
+        method, prepared = yield from check(self, self._core, authid, password, authzid)
+        user = self.user
+        if user is None:  # pragma: no cover - whoever said OK has looked at somebody.
+            raise UsageError("no user was canonicalised")
+        self._password = prepared if self._core.auto_transition else None
+        return self._grant(user, f"password:{method}", externally=method != AUXPROP)
+
+    # --- identities that others vouch for ------------------------------------------------
+
+    def accept_external(self, authzid: str | None = None) -> Verified:
+        """Accept the identity that the protection below vouches for (RFC 4422 appendix A).
+
+        Raises:
+            AuthenticationError: there is none.
+        """
+        external = self.facts.external_id
+        if not external:
+            self.refuse("no external identity: the application gave no external_id")
+        return self._grant(self.canon_user(external, authzid), "external", externally=True)
+
+    def accept_anonymous(self, trace: str) -> Verified:
+        """Let somebody in without a name (RFC 4505); `trace` goes to the log, unverified.
+
+        Raises:
+            AuthenticationError: the configuration does not allow ANONYMOUS.
+        """
+        if not self._core.options.allow_anonymous:
+            self.refuse("anonymous access is off; see allow_anonymous", result=Result.TOOWEAK)
+        user = self.canon_user("anonymous")
+        self.seterror(f"anonymous, trace {printable(trace)!r}")
+        return self._grant(user, "anonymous", externally=True)
+
+    def accept_token(self, validated: ValidatedToken, authzid: str | None = None) -> Verified:
+        """Accept the principal of a token that a token library has validated.
+
+        Raises:
+            AuthenticationError: it has expired, or names nobody.
+        """
+        from sasl_core.token import ValidatedToken
+
+        if not is_a(validated, ValidatedToken):
+            raise UsageError("accept_token takes a ValidatedToken")
+        if not validated.expires_at > self.utils.clock():
+            self.refuse("the token has expired", result=Result.EXPIRED)
+        if not validated.principal:
+            self.refuse("the token names no principal")
+        user = self.canon_user(validated.principal, authzid)
+        return self._grant(user, f"token:{validated.issuer}", externally=True)
+
+    def attest(self, user: User, *, how: str) -> Verified:
+        """Vouch for `user` on the mechanism's own authority, because it checked by itself.
+
+        For mechanisms whose plug declares `attests`; `how` is audited.
+
+        Raises:
+            PluginError: the plug does not declare it.
+        """
+        if not self._core.may_attest(self.mechanism):
+            raise PluginError(
+                base_name(self.mechanism), "", "attests without declaring it: set attests = True"
+            )
+        return self._grant(user, f"attest:{how}", externally=True)
+
+    # --- channel binding ---------------------------------------------------------------
+
+    def verify_binding(self, name: str, header: bytes, given: bytes) -> None:
+        """Check that `given` is `header` (GS2) followed by our data of binding type `name`.
+
+        Raises:
+            AuthenticationError: it is not (`wire` `e=channel-bindings-dont-match`), or
+                this connection has no such binding (`e=unsupported-channel-binding-type`).
+        """
+        data = self.facts.binding(name)
+        if data is None:
+            self.refuse(
+                f"no channel binding of type {printable(name)!r} on this connection",
+                result=Result.BADBINDING,
+                wire=b"e=unsupported-channel-binding-type",
+            )
+        if not compare_digest(header + data, given):
+            self.refuse(
+                "the channel bindings differ: somebody may sit between client and server",
+                result=Result.BADBINDING,
+                wire=b"e=channel-bindings-dont-match",
+            )
+        self.bound = name
+
+    def binding_was_possible(self) -> bool:
+        """Whether this server offered -PLUS for the mechanism: then a client's `y` flag
+        means that somebody removed the offer (RFC 5802 section 6).
+        """
+        return (
+            bool(self.facts.channel_bindings)
+            and self.facts.binding_policy is not BindingPolicy.OFF
+            and self._core.can_bind(self.mechanism)
+        )
+
+    def take_password(self) -> bytes | None:
+        """Hand the verified password over for auto_transition, and forget it."""
+        password, self._password = self._password, None
+        return password
+
+    def forget(self) -> None:
+        """Drop everything secret at the end of the exchange."""
+        self._password = None
+        self._verifier = None
+        if self.user is not None:
+            wanted = self.facts.properties
+            for name in ("*" + PASSWORD, "*" + VERIFIERS, PASSWORD, VERIFIERS):
+                if name not in wanted:
+                    self.user.properties.erase(name)
+            self.user.found = Found(self.user.found.result)

@@ -1,0 +1,57 @@
+"""What all sessions of one Client share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sasl_core.errors import (
+    SaslError,
+)
+from sasl_core.flags import Side
+from sasl_core.plugset import Plugs
+from sasl_core.registry import Registry
+
+if TYPE_CHECKING:
+    from sasl_core.plugs import ClientPlug
+
+
+from sasl_core.core.base import LOG_FAILURE, Config, Core
+
+__all__ = ["ClientCore"]
+
+
+class ClientCore(Core):
+    """What all sessions of one Client share."""
+
+    side = Side.CLIENT
+    _list_name = "client_mech_list"
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        super().__init__(
+            service, host, appname=appname, config=config, realm=realm, registry=registry
+        )
+        self.plugs: Plugs[ClientPlug] = Plugs(self.registry, Side.CLIENT, self.utils)
+
+    def mechanism(self, name: str) -> ClientPlug:
+        return self.plugs.get("mechanisms", name)
+
+    def log_refusal(self, mechanism: str | None, error: SaslError) -> None:
+        """Log why an attempt failed, where `log_level` lets it through."""
+        if self.options.log_level >= LOG_FAILURE:
+            import logging
+
+            logging.getLogger(f"sasl_core.{self.service}").warning(
+                "login %s: mechanism=%s detail=%s",
+                error.result.name,
+                mechanism or "-",
+                error.detail or "-",
+            )

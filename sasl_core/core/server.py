@@ -1,0 +1,250 @@
+"""What all sessions of one Server share: stores, password methods, listeners."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from sasl_core._checks import is_a
+from sasl_core.audit import AuditEvent
+from sasl_core.config import AutoTransition
+from sasl_core.context.passwords import APPLICATION, AUXPROP
+from sasl_core.errors import (
+    MechanismError,
+    PluginError,
+    UsageError,
+    printable,
+)
+from sasl_core.flags import Feature, Side
+from sasl_core.names import base_name
+from sasl_core.plugcodes import NO_SIDE
+from sasl_core.plugs import AuxpropPlug
+from sasl_core.plugset import Plugs
+from sasl_core.properties import VERIFIERS
+from sasl_core.registry import Registry
+from sasl_core.results import Result
+from sasl_core.verifier import SCRAM_HASHES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from logging import Logger
+
+    from sasl_core.audit import AuditListener
+    from sasl_core.needs import User
+    from sasl_core.plugs import PwcheckPlug, ServerPlug
+
+
+from sasl_core.core.base import LOG_FAILURE, LOG_SUCCESS, Config, Core
+
+__all__ = ["ServerCore"]
+
+
+class ServerCore(Core):
+    """What all sessions of one Server share."""
+
+    side = Side.SERVER
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        *,
+        appname: str | None = None,
+        config: Config = None,
+        realm: str | None = None,
+        registry: Registry | None = None,
+        stores: Sequence[AuxpropPlug] = (),
+        has_checkpass: bool = False,
+        audit: Iterable[AuditListener] = (),
+    ) -> None:
+        super().__init__(
+            service, host, appname=appname, config=config, realm=realm, registry=registry
+        )
+        self.plugs: Plugs[ServerPlug] = Plugs(self.registry, Side.SERVER, self.utils)
+        options = self.options
+        for store in stores:
+            if not is_a(store, AuxpropPlug):
+                raise UsageError(f"a store is an AuxpropPlug, not a {type(store).__name__}")
+        self.given_stores = tuple(stores)
+        self._stores: tuple[AuxpropPlug, ...] | None = self.given_stores or None
+        self.password_methods = ((APPLICATION,) if has_checkpass else ()) + options.pwcheck_method
+        self.scram_rounds = options.scram_iteration_counter
+        self.auto_transition = options.auto_transition is not AutoTransition.NO
+        self.transition_plaintext = options.auto_transition is AutoTransition.YES
+        self.random_secret = secrets.token_bytes(32)
+        self.first_secret: bytes | None = None
+        self._logger: Logger | None = None
+        self.listeners: tuple[Callable[[AuditEvent], None], ...] = (
+            *audit,
+            *self._audit_plugins(),
+        )
+
+    def _audit_plugins(self) -> list[Callable[[AuditEvent], None]]:
+        listeners: list[Callable[[AuditEvent], None]] = []
+        for name in self.registry.names("audit"):
+            try:
+                plug = self.plugs.get("audit", name)
+            except PluginError as error:
+                self.log_failure(f"audit plugin {name!r}", error)
+                continue
+            listeners.append(plug.record)
+        return listeners
+
+    def mechanism(self, name: str) -> ServerPlug:
+        return self.plugs.get("mechanisms", name)
+
+    def server_plugs(self, only: str | None) -> list[ServerPlug]:
+        """The usable server plugs of `mech_list` (or of all installed); `only` that one.
+
+        Raises:
+            MechanismError: `only` is not usable.
+        """
+        if only is not None:
+            return [self.mechanism(base_name(only))]
+        wanted = self.wanted
+        names = self.registry.names("mechanisms") if wanted is None else wanted
+        plugs: list[ServerPlug] = []
+        for name in dict.fromkeys(map(base_name, names)):
+            try:
+                plugs.append(self.mechanism(name))
+            except PluginError as error:
+                # A client-only mechanism is no fault.
+                if error.code != NO_SIDE:
+                    self.log_failure(f"mechanism {name!r}", error)
+        return plugs
+
+    def stores(self) -> tuple[AuxpropPlug, ...]:
+        """The property stores, in the order of `auxprop_plugin`.
+
+        Raises:
+            PluginError: one of them is not installed or cannot be loaded.
+        """
+        found = self._stores
+        if found is None:
+            found = self._stores = tuple(map(self.store, self.options.auxprop_plugin))
+        return found
+
+    def store(self, name: str) -> AuxpropPlug:
+        for plug in self.given_stores:
+            if plug.name == name:
+                return plug
+        return super().store(name)
+
+    # --- passwords ---------------------------------------------------------------------
+
+    def has_password_method(self, method: str) -> bool:
+        """Whether `pwcheck_method` may name it."""
+        return method == AUXPROP or method in self.registry.names("pwcheck")
+
+    def known_password_methods(self) -> tuple[str, ...]:
+        """What `pwcheck_method` may name."""
+        return (AUXPROP, *self.registry.names("pwcheck"))
+
+    def password_plug(self, method: str) -> PwcheckPlug:
+        """The pwcheck plugin `method`.
+
+        Raises:
+            MechanismError: no such method (NOMECH).
+            PluginError: it cannot be loaded.
+        """
+        if not self.has_password_method(method):
+            raise MechanismError(
+                f"unknown pwcheck_method {method!r}; known: "
+                f"{', '.join(self.known_password_methods())}",
+                code="unknown-pwcheck-method",
+            )
+        return self.plugs.get("pwcheck", method)
+
+    def decoy_secret(self) -> bytes:
+        """The secret that decoys are made from: the first store's, or one of this process."""
+        return self.first_secret or self.random_secret
+
+    def strongest_hash(self, user: User) -> str:
+        """The hash of the strongest verifier that `user` has; the default for one without."""
+        names = set(user.found.verifiers)
+        for value in user.properties.get("*" + VERIFIERS):
+            names.add(value.partition(b"$")[0].removeprefix(b"SCRAM-").decode("ascii", "replace"))
+        best = [name for name in SCRAM_HASHES if name in names]
+        return best[-1] if best else "SHA-256"
+
+    # --- for the record --------------------------------------------------------------------
+
+    def audit(
+        self,
+        kind: str,
+        result: Result,
+        *,
+        mechanism: str = "",
+        authid: str | None = None,
+        authzid: str | None = None,
+        how: str = "",
+        remote: str = "",
+        detail: str | None = None,
+    ) -> None:
+        """Tell every listener, each on its own, and log what `log_level` lets through."""
+        if self.listeners:
+            event = AuditEvent(
+                kind,
+                time.time(),
+                result,
+                self.service,
+                mechanism,
+                authid,
+                authzid,
+                how,
+                remote,
+                detail,
+            )
+            for listener in self.listeners:
+                try:
+                    listener(event)
+                except Exception as error:  # noqa: BLE001 - the record is no part of the decision.
+                    self.log_failure("an audit listener failed", error)
+        ok = result is Result.OK
+        if self.options.log_level >= (LOG_SUCCESS if ok else LOG_FAILURE):
+            self._log(ok, kind, result, mechanism, authid, authzid, remote, detail)
+
+    def _log(
+        self,
+        ok: bool,
+        kind: str,
+        result: Result,
+        mechanism: str,
+        authid: str | None,
+        authzid: str | None,
+        remote: str,
+        detail: str | None,
+    ) -> None:
+        logger = self._logger
+        if logger is None:
+            import logging
+
+            logger = self._logger = logging.getLogger(f"sasl_core.{self.service}")
+        level = 20 if ok else 30  # logging.INFO, logging.WARNING
+        if logger.isEnabledFor(level):
+            # A user name is text from outside: it is an argument, never part of the format.
+            logger.log(
+                level,
+                "%s %s: mechanism=%s authid=%s authzid=%s remote=%s detail=%s",
+                kind,
+                result.name,
+                mechanism or "-",
+                printable(authid) if authid is not None else "-",
+                printable(authzid) if authzid is not None else "-",
+                remote or "-",
+                detail or "-",
+            )
+
+    # --- what contexts ask ----------------------------------------------------------------
+
+    def may_attest(self, mechanism: str) -> bool:
+        """Whether the plug declares that it decides on its own."""
+        return self.mechanism(base_name(mechanism)).attests
+
+    def can_bind(self, mechanism: str) -> bool:
+        """Whether the mechanism has a -PLUS variant that `mech_list` allows."""
+        base = base_name(mechanism)
+        wanted = self.wanted
+        allowed = wanted is None or base in wanted or f"{base}-PLUS" in wanted
+        return allowed and bool(self.mechanism(base).features & Feature.CHANNEL_BINDING)
