@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from sasl_core._record import record
 from sasl_core.edge import backend_failure, sever
 from sasl_core.errors import PeerError, PluginError, SaslError, UsageError
-from sasl_core.exchange import Exchange
+from sasl_core.exchange import Exchange, foreign
 from sasl_core.needs import (
     Found,
     NeedAuthorize,
@@ -149,11 +149,16 @@ class Negotiation(ABC):
             UsageError: nothing was asked.
             SaslError: the exchange failed.
         """
-        self._check_answer(value)
+        failure: BaseException
         try:
-            return self._answered(value)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
-            failure = self._failed(error)
+            self._check_answer(value)
+        except UsageError as error:
+            failure = sever(error)
+        else:
+            try:
+                return self._answered(value)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+                failure = self._failed(error)
         value = None
         raise failure
 
@@ -328,6 +333,9 @@ class Negotiation(ABC):
     def _failed(self, error: BaseException) -> BaseException:
         """End the exchange with `error`, and return what is raised instead of it."""
         self.phase = FAILED
+        if isinstance(error, Exception) and not isinstance(error, SaslError):
+            # Neither a mechanism nor a runner: an application's callable, or a fault of ours.
+            error = foreign(error, self.mechanism or "negotiation")
         _ = sever(error)
         context = self._current()
         if isinstance(error, SaslError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from sasl_core._checks import is_a
 from sasl_core.accounts import transition
 from sasl_core.context import ServerContext
 from sasl_core.errors import (
@@ -118,6 +119,8 @@ class ServerNegotiation(Negotiation):
         """
         self._begin()
         check_data("an initial response", initial)
+        if not is_a(mechanism, str):
+            raise UsageError(f"a mechanism's name is a string, not {type(mechanism).__name__}")
         try:
             return self._start(mechanism, initial)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
@@ -170,7 +173,7 @@ class ServerNegotiation(Negotiation):
 
     def _check_permitted(self, mechanism: str) -> None:
         why = self.core.refusal(mechanism, self.facts)
-        banned = (self._banned or {}).get(base_name(str(mechanism)))
+        banned = (self._banned or {}).get(base_name(mechanism))
         if banned is None and why is None:
             return
         name = printable(mechanism, 40)
