@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from sasl_core.entrypoints import KINDS, PLAIN_KINDS, Claim, Listing, installed, read_claims
 from sasl_core.errors import PluginError, UsageError, printable
 from sasl_core.plugchecks import HOOKS, PLUGIN_API, check_plugs, is_plug, returned_plugs
-from sasl_core.plugcodes import CLAIMED_TWICE, HOOK, NO_SIDE, UNKNOWN
+from sasl_core.plugcodes import CLAIMED_TWICE, DECLARATION, HOOK, NO_SIDE, UNKNOWN
 from sasl_core.plugfaults import close_plug, guarded, nearest
 from sasl_core.pluginlist import PluginList
 from sasl_core.plugloader import Loader
@@ -149,6 +149,7 @@ class Registry:
             other.name
             for other in self._claims
             if (other.kind, other.key, other.module) == (kind, claim.key, claim.module)
+            and (other.problem is None or other.code != DECLARATION)
         )
         plugin = Plugin(claim, found.api, found.hooks, names)
         return self._plugins.setdefault((kind, name), plugin)

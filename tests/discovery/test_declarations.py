@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from importlib_metadata import EntryPoint
 
 from sasl_core.errors import ConfigError, PluginError, UsageError
 from sasl_core.registry import KINDS, Listing, Registry
@@ -250,10 +251,24 @@ def test_a_peers_text_is_cut_and_escaped(world):
 
 def test_an_entry_point_without_a_distribution_works(world):
     """Entry points made by hand, of which nobody knows the origin, are usable."""
-    from importlib_metadata import EntryPoint
-
     world.mechanism("GOOD", "by_hand")
     point = EntryPoint("GOOD", "by_hand", "sasl_core.mechanisms")
     registry = Registry(entry_points=lambda group: [point] if group == point.group else [])
     assert registry.listings() == (Listing("mechanisms", "GOOD", "", "", "by_hand", None),)
     assert registry.load("mechanisms", "GOOD").api == 1
+
+
+def test_metadata_that_raise_leave_a_plugin_unnamed_but_usable(world):
+    """Name, version and requirements are only shown; a failure to read them costs nothing."""
+
+    class Unreadable:
+        def __getattr__(self, field):
+            raise ValueError(field)
+
+    world.module("unreadable_dist", "import no_such_lib")
+    point = EntryPoint("X", "unreadable_dist", "sasl_core.mechanisms")
+    vars(point).update(dist=Unreadable())
+    registry = Registry(entry_points=lambda group: [point] if group == point.group else [])
+    assert registry.listings() == (Listing("mechanisms", "X", "", "", "unreadable_dist", None),)
+    with pytest.raises(PluginError, match="is not installed: install 'no_such_lib'"):
+        registry.load("mechanisms", "X")

@@ -19,6 +19,7 @@ from sasl_core.registry import PLUGIN_API
     [
         ("1 / 0", "it raised ZeroDivisionError (bad_plugin.py line 1)"),
         ("x =\n", "it raised SyntaxError (bad_plugin.py line 1)"),
+        ("raise SyntaxError('hunter2')", "it raised SyntaxError"),
         ("raise SystemExit(0)", "it tried to end the program (SystemExit)"),
         ("import sys\nsys.exit('hunter2')", "it tried to end the program (SystemExit)"),
         ("\nraise GeneratorExit", "it raised GeneratorExit (bad_plugin.py line 2)"),

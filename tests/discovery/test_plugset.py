@@ -77,6 +77,19 @@ def test_a_module_of_several_names_is_initialised_once(world, probe, noting):
     assert world.utils_made == [("canon_user", "a")]
 
 
+def test_a_malformed_name_is_none_of_the_modules_names(world):
+    """Utils are made for a name that is one, though a malformed one comes first."""
+    world.mechanism("X", "malformed_beside", "d")
+    world.distributions.clear()
+    world.install(
+        "d", ("mechanisms", "A-PLUS", "malformed_beside"), ("mechanisms", "X", "malformed_beside")
+    )
+    registry = world.registry()
+    assert registry.load("mechanisms", "X").names == ("X",)
+    world.server_plugs(registry).get("mechanisms", "X")
+    assert world.utils_made == [("mechanisms", "X")]
+
+
 def test_each_owner_has_its_own_plugs(world, probe, noting):
     """Two owners of one registry: one import, two initialisations, two plugs."""
     noting("owned", "a")
