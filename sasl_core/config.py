@@ -133,6 +133,30 @@ class Configuration:
         except ConfigError as error:
             raise sever(error) from None  # its frames hold what was read, secrets too
 
+    def overlaid(self, tables: Mapping[str, object]) -> Configuration:
+        """A copy in which what `tables` says goes before what was configured, key by key.
+
+        For what a command line says on top of the files. `tables` as for `from_mapping`.
+
+        Raises:
+            ConfigError: something in it is wrong, or contradicts what was configured.
+        """
+        try:
+            over = read_tables(tables, self.appname, None)
+            plugins = {key: dict(options) for key, options in self._settings.plugins.items()}
+            for key, options in over.plugins.items():
+                plugins.setdefault(key, {}).update(options)
+            settings = Settings({**self._settings.core, **over.core}, plugins, self.applications)
+            return type(self)(
+                self.appname,
+                settings,
+                file=self._file,
+                origin=self.origin,
+                shadowed=self.shadowed,
+            )
+        except ConfigError as error:
+            raise sever(error) from None  # its frames hold what was read, secrets too
+
     # --- what plugins ask of it ---------------------------------------------------------
 
     def plugin_options(self, kind: str, name: str, schema: type[T]) -> T:

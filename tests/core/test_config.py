@@ -207,3 +207,36 @@ def test_two_values_that_exclude_each_other(tables: dict[str, object], key: str)
     error = refused(tables)
     assert error.key == key
     assert "is above" in error.problem
+
+
+def test_what_is_laid_over_goes_first_key_by_key(tmp_path: Path) -> None:
+    """A command line's options replace those of the file, of the application's table too."""
+    file = tmp_path / "sasl.toml"
+    file.write_text(
+        "log_level = 1\nallow_anonymous = true\n"
+        "[auxprop.sasldb]\npath = '/one'\ntimeout = 2\n"
+        "[applications.imap]\nlog_level = 2\n"
+    )
+    loaded = Configuration.load("imap", path=file, declared=NO_PLUGINS)
+    over = loaded.overlaid({"log_level": 5, "auxprop": {"sasldb": {"path": "/two"}}})
+
+    @attrs.frozen
+    class Schema:
+        path: str
+        timeout: float
+
+    assert (over.core.log_level, over.core.allow_anonymous) == (LogLevel.DEBUG, True)
+    assert over.plugin_options("auxprop", "sasldb", Schema) == Schema("/two", 2.0)
+    assert (over.appname, over.origin) == ("imap", loaded.origin)
+    # What was read stays as it was.
+    assert loaded.core.log_level is LogLevel.FAIL
+    assert loaded.plugin_options("auxprop", "sasldb", Schema) == Schema("/one", 2.0)
+
+
+def test_what_is_laid_over_is_checked_with_what_it_covers() -> None:
+    """A contradiction between the two, and an unknown key, are ConfigErrors that name the key."""
+    loaded = Configuration.from_mapping({"max_ssf": 56}, "imap")
+    with pytest.raises(ConfigError, match="min_ssf"):
+        loaded.overlaid({"min_ssf": 128})
+    with pytest.raises(ConfigError, match="allow_anonymous"):
+        loaded.overlaid({"allow_anonymos": True})
