@@ -4,6 +4,9 @@
 asyncio, log in to any server. Beneath them stand the two sides without I/O:
 `SmtpConnection` with its events, and `Dialogue` with what it asks for. What needs sockets,
 ssl or asyncio is loaded when it is first named.
+
+`PORT`, `make_server` and `make_client` are what the command line asks of every profile
+(docs/cli.md).
 """
 
 from __future__ import annotations
@@ -19,11 +22,16 @@ from sasl_profiles.smtp.replies import SmtpReply
 from sasl_profiles.smtp.trace import TraceEvent
 
 if TYPE_CHECKING:
+    import ssl
+
+    from sasl_core.aio import Server
     from sasl_profiles.smtp.aio_client import AsyncSmtpClient
     from sasl_profiles.smtp.client import SmtpClient
+    from sasl_profiles.smtp.dialogue import Trace
     from sasl_profiles.smtp.server import SmtpServer
 
 __all__ = [
+    "PORT",
     "AsyncSmtpClient",
     "Capabilities",
     "Dialogue",
@@ -35,9 +43,35 @@ __all__ = [
     "SmtpReply",
     "SmtpServer",
     "TraceEvent",
+    "make_client",
+    "make_server",
 ]
 
+PORT = 587
+"""Where submission listens (RFC 6409)."""
+
+
 _HOME = {"AsyncSmtpClient": "aio_client", "SmtpClient": "client", "SmtpServer": "server"}
+
+
+def make_server(server: Server, *, host_name: str, tls: ssl.SSLContext | None = None) -> SmtpServer:
+    """A server that has yet to start: mail is taken on and dropped.
+
+    Raises:
+        UsageError: `host_name` is no host's name.
+    """
+    from sasl_profiles.smtp.server import SmtpServer
+
+    return SmtpServer(server, host_name=host_name, tls=tls)
+
+
+def make_client(
+    host: str, port: int, *, timeout: float = 30.0, trace: Trace | None = None
+) -> SmtpClient:
+    """A client that has yet to connect, which `with` does."""
+    from sasl_profiles.smtp.client import SmtpClient
+
+    return SmtpClient(host, port, timeout=timeout, trace=trace)
 
 
 def __getattr__(name: str) -> object:
