@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
+import warnings
 
 import pytest
 
@@ -84,8 +85,11 @@ class Named(Server):
 def test_a_coroutine_for_a_hook(refused):
     """It is told apart, and closed: nothing warns that it was never awaited."""
     source = DOOR + SERVER + "\n@hookimpl\nasync def sasl_server_plug_init(utils): return []"
-    error = refused(source)
-    gc.collect()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        error = refused(source)
+        gc.collect()
+    assert warned == []
     assert error.reason == (
         "its hook 'sasl_server_plug_init' is a coroutine: make it a plain function"
     )
