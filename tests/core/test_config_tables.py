@@ -99,28 +99,6 @@ def test_a_mapping_that_is_none() -> None:
     assert refused(cast("Mapping[str, object]", [1])).problem == "expected a table"
 
 
-def test_what_is_laid_over_goes_before(tmp_path: Path) -> None:
-    """An overlay replaces key by key, tables of plugins too, and leaves the original alone."""
-
-    @attrs.define
-    class Schema:
-        path: str = ""
-        timeout: float = 0.0
-
-    text = 'min_ssf = 56\nuser_realm = "all"\n[auxprop.sasldb]\npath = "x"\ntimeout = 3\n'
-    below = load_toml(tmp_path, text)
-    made = below.overlaid({"user_realm": "over", "auxprop": {"sasldb": {"path": "y"}}})
-    assert (made.core.min_ssf, made.core.user_realm) == (56, "over")
-    assert made.plugin_options("auxprop", "sasldb", Schema) == Schema("y", 3.0)
-    assert (made.origin, made.appname) == (below.origin, "smtp")
-    assert below.core.user_realm == "all"
-    assert below.plugin_options("auxprop", "sasldb", Schema) == Schema("x", 3.0)
-    with pytest.raises(ConfigError, match=r"min_ssf \(56\) is above max_ssf \(1\)"):
-        below.overlaid({"max_ssf": 1})
-    with pytest.raises(ConfigError, match="did you mean 'max_ssf'"):
-        below.overlaid({"max_sf": 1})
-
-
 def test_a_caller_who_changes_its_list_changes_nothing() -> None:
     """A configuration keeps what it was given, not the caller's list."""
     names = ["PLAIN"]
