@@ -6,7 +6,7 @@ themselves; none of it is on behalf of a peer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from sasl_core._checks import is_a
 from sasl_core._record import record
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sasl_core.verifier import ScramVerifier
 
 __all__ = [
+    "PASSWORD_LIMIT",
     "SetpassReport",
     "TargetResult",
     "check_by_plug",
@@ -36,6 +37,10 @@ __all__ = [
     "transition",
     "user_exists",
 ]
+
+
+PASSWORD_LIMIT: Final = 8192
+"""Longest password accepted, in characters."""
 
 
 @record
@@ -176,6 +181,8 @@ def set_password(
         UsageError: an empty password without DISABLE, CREATE with DISABLE, or a password
             that SASLprep refuses.
     """
+    if not is_a(password, (str, type(None))):
+        raise UsageError(f"a password is a string, not {type(password).__name__}")
     disable = bool(flags & SetpassFlag.DISABLE)
     if disable and flags & SetpassFlag.CREATE:
         raise UsageError("CREATE and DISABLE exclude each other")
@@ -185,6 +192,9 @@ def set_password(
         raise UsageError("DISABLE takes no password")
     prepared: bytes | None = None
     if password:
+        if len(password) > PASSWORD_LIMIT:
+            # Nobody could log in with it: `check_password` takes no longer one.
+            raise UsageError(f"a password has at most {PASSWORD_LIMIT} characters")
         try:
             prepared = saslprep(password, stored=True).encode()
         except SaslError as error:

@@ -8,15 +8,19 @@ need an option, which the reason names.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from sasl_core._checks import is_a
 from sasl_core._record import record
+from sasl_core.errors import SaslError, UsageError, printable
+from sasl_core.exchange import foreign
 from sasl_core.flags import BindingPolicy, Feature, SecurityFlag
 from sasl_core.names import PLUS, base_name
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sasl_core.core import Core
     from sasl_core.facts import Facts
@@ -28,6 +32,8 @@ NOPLAINTEXT: Final = SecurityFlag.NOPLAINTEXT
 NOANONYMOUS: Final = SecurityFlag.NOANONYMOUS
 NODICTIONARY: Final = SecurityFlag.NODICTIONARY
 CHANNEL_BINDING: Final = Feature.CHANNEL_BINDING
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @record
@@ -80,10 +86,21 @@ def in_order(plugs: Iterable[MechanismPlug], wanted: Sequence[str] | None) -> li
 
 
 def split_names(offered: str | Iterable[str]) -> tuple[str, ...]:
-    """The mechanism names in a server's list: split on all but [A-Za-z0-9_-] (G3)."""
+    """The mechanism names in a server's list: split on all but [A-Za-z0-9_-] (G3).
+
+    Raises:
+        UsageError: `offered` is neither a text nor several.
+    """
     if isinstance(offered, str):
-        return tuple(re.findall(r"[A-Za-z0-9_-]+", offered, re.ASCII))
-    return tuple(name for item in offered for name in split_names(str(item)))
+        return tuple(_NAME.findall(offered))
+    if is_a(offered, (bytes, bytearray, memoryview)) or not is_a(offered, Iterable):
+        raise UsageError(f"a server's offer is text or names, not {type(offered).__name__}")
+    names: list[str] = []
+    for text in offered:
+        if not is_a(text, str):
+            raise UsageError(f"a mechanism's name is a string, not {type(text).__name__}")
+        names += _NAME.findall(text)
+    return tuple(names)
 
 
 def refusal(core: Core, plug: MechanismPlug, name: str, facts: Facts) -> Refusal | None:
@@ -171,5 +188,8 @@ def _default_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal |
 
 
 def _own_refusal(plug: MechanismPlug) -> Refusal | None:
-    reason = plug.availability()
-    return None if reason is None else Refusal(Result.NOMECH, reason)
+    try:
+        reason = plug.availability()
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises; the others go on.
+        reason = str(error if isinstance(error, SaslError) else foreign(error, plug.name))
+    return None if reason is None else Refusal(Result.NOMECH, printable(reason, 1000))

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 from sasl_core.errors import BackendError, SaslError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["backend_failure", "clear_frames", "sever"]
+__all__ = ["backend_failure", "call", "clear_frames", "sever"]
 
 E = TypeVar("E", bound=BaseException)
+R = TypeVar("R")
 
 
 def clear_frames(traceback: TracebackType | None) -> None:
@@ -59,3 +61,18 @@ def backend_failure(need: object, error: Exception) -> SaslError:
         return error
     _ = sever(error)
     return BackendError(detail=f"{type(need).__name__} could not be met: {type(error).__name__}")
+
+
+def call(what: str, function: Callable[..., R], *arguments: object) -> R:
+    """Call the application's `function`, which `what` names in errors.
+
+    Raises:
+        BackendError: it raised what is not of our family; only the type is told.
+    """
+    try:
+        return function(*arguments)
+    except SaslError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
+        kind = type(sever(error)).__name__
+    raise BackendError(code="application-failed", detail=f"{what} could not be had: {kind}")

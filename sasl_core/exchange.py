@@ -205,7 +205,7 @@ class Exchange(Generic[R]):
     def _end(self) -> None:
         try:
             self._generator.close()
-        except Exception:  # noqa: BLE001 - a body that clings to life changes nothing any more.
+        except (Exception, SystemExit):  # noqa: BLE001 - a body that clings changes nothing.
             self.need = None
 
     def _run(self, resume: Any, value: object) -> Any:
@@ -218,7 +218,7 @@ class Exchange(Generic[R]):
         except SaslError:
             self._raised()
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises.
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - whatever a plugin raises.
             self._raised()
             failure = foreign(error, self._label)
         except BaseException:

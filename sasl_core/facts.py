@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias, TypedDict, cast
 
+from sasl_core._checks import is_a
 from sasl_core._record import record
-from sasl_core.errors import UsageError
+from sasl_core.edge import call
+from sasl_core.errors import UsageError, printable
 from sasl_core.flags import BindingPolicy, SecurityFlag
 
 __all__ = ["ChannelBinding", "ConnectionFacts", "Facts", "SecurityProperties", "facts_from"]
+
+_BINDING_NAME = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
 
 ChannelBinding: TypeAlias = "bytes | Callable[[], bytes]"
 """Channel binding data, or a callable that fetches it when a mechanism asks."""
@@ -85,6 +90,11 @@ class Facts:
             if not isinstance(value, _TYPES[name]):
                 raise UsageError(f"connection fact {name!r} cannot be a {type(value).__name__}")
         self.channel_bindings = dict(given.get("channel_bindings", {}))
+        for name in self.channel_bindings:
+            if not is_a(name, str) or _BINDING_NAME.fullmatch(name) is None:
+                raise UsageError(
+                    f"a channel binding type is a name like 'tls-exporter', not {printable(name)!r}"
+                )
         self.binding_policy = given.get("binding_policy", BindingPolicy.WANT)
         self.external_ssf = given.get("external_ssf", 0)
         if self.external_ssf < 0:
@@ -119,11 +129,12 @@ class Facts:
 
         Raises:
             UsageError: the application's callable returned no bytes, or nothing.
+            BackendError: it raised.
         """
         data = self.channel_bindings.get(name)
         if data is None:
             return None
-        value = data() if callable(data) else data
+        value = call(f"the data of channel binding {name!r}", data) if callable(data) else data
         if not isinstance(cast("object", value), bytes) or not value:
             raise UsageError(f"channel binding {name!r} has no data")
         return value

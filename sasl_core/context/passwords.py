@@ -9,6 +9,7 @@ from __future__ import annotations
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
+from sasl_core.accounts import PASSWORD_LIMIT
 from sasl_core.errors import BackendError, MechanismError, PeerError, UsageError, printable
 from sasl_core.names import UserName
 from sasl_core.needs import Found, NeedDerivation, NeedPassword, NeedUser
@@ -28,8 +29,6 @@ APPLICATION: Final = "application"
 """The method that is the application's own callback."""
 AUXPROP: Final = "auxprop"
 """The method that compares with what the property stores keep."""
-PASSWORD_LIMIT: Final = 8192
-"""Longest password accepted, in characters."""
 
 # After these a method is not followed by another one.
 FINAL = frozenset({Result.DISABLED, Result.EXPIRED, Result.PWLOCK, Result.NEED_OLD_PASSWD})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sasl_core.choice import in_order, split_names
 from sasl_core.context import ClientContext
+from sasl_core.edge import call
 from sasl_core.errors import (
     AuthenticationError,
     MechanismError,
@@ -273,7 +274,7 @@ class ClientNegotiation(Negotiation):
         for prompt in prompts:
             answer = self._answers.get(prompt.id)
             if callable(answer):
-                answer = answer(prompt)
+                answer = call(f"the answer to {prompt.id.name}", answer, prompt)
                 if not isinstance(cast("object", answer), str):
                     raise UsageError(f"the answer to {prompt.id.name} is not a string")
             if answer is None and prompt.default is not None and not self._interactive:

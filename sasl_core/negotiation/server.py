@@ -96,7 +96,12 @@ class ServerNegotiation(Negotiation):
         base = base_name(name)
         if self._banned and base in self._banned:
             return False
-        says = self.core.mechanism(base).available(user)
+        plug = self.core.mechanism(base)
+        try:
+            says = plug.available(user)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises; the others go on.
+            self.core.log_failure(f"mechanism {base!r}", error)
+            says = Availability.LATER
         if says is Availability.NEVER:
             self._banned = {**(self._banned or {}), base: "it is not available on this connection"}
         return says is Availability.YES
@@ -129,8 +134,15 @@ class ServerNegotiation(Negotiation):
         raise failure
 
     def check(self, user: str, password: str) -> Need | Reply:
-        """Begin the check of a password that came by another way (`Server.checkpass`)."""
+        """Begin the check of a password that came by another way (`Server.checkpass`).
+
+        Raises:
+            UsageError: either is no string, or an attempt was made already.
+        """
         self._begin()
+        for what, value in (("user", user), ("password", password)):
+            if not is_a(value, str):
+                raise UsageError(f"a {what} is a string, not {type(value).__name__}")
         self._kind = "checkpass"
         try:
             return self._start_check(user, password)
