@@ -90,9 +90,7 @@ def test_a_coroutine_for_a_hook(refused):
         reason = refused(source).reason  # The error itself holds the coroutine in its frames.
         gc.collect()
     assert warned == []
-    assert reason == (
-        "its hook 'sasl_server_plug_init' is a coroutine: make it a plain function"
-    )
+    assert reason == "its hook 'sasl_server_plug_init' is a coroutine: make it a plain function"
 
 
 @pytest.mark.parametrize(
