@@ -316,6 +316,16 @@ def test_compare_and_set(store, expected, result):
     assert sql(store, "SELECT count(*) FROM properties") == [(1 if changed else 4,)]
 
 
+def test_compare_and_set_tells_no_order_of_verifiers(store):
+    """Verifiers are expected as a set, whatever order the database keeps them in."""
+    add(store, authPassword=(PENCIL, PENCIL_512))
+    sql(store, "UPDATE properties SET value = X'7A' WHERE key = 'SHA-256'")
+    sql(store, "UPDATE properties SET value = X'61' WHERE key = 'SHA-512'")
+    for expected in ((b"a", b"z"), (b"z", b"a")):
+        assert store.write(ALICE, Change(expected={"authPassword": expected})) is Result.OK
+    assert store.write(ALICE, Change(expected={"authPassword": (b"z",)})) is Result.NOCHANGE
+
+
 def test_compare_and_set_of_a_user_who_is_not_there(store):
     """A new user is expected to have nothing; a refused one is not made."""
     conflict = Change(create=True, exist_ok=True, expected={"authPassword": (PENCIL,)})
@@ -340,6 +350,26 @@ def test_a_write_that_fails_half_way_leaves_nothing(store):
     assert list(store.list_users()) == [UserName("bob")]
     sql(store, "DROP TRIGGER fault")
     add(store)
+
+
+def test_a_call_that_breaks_off_leaves_no_lock(store):
+    """Whatever is raised in a transaction, and however long the error is kept, others can write."""
+    add(store)
+    add(store, UserName("bob"))
+
+    def broken(connection, _):
+        connection.execute("BEGIN IMMEDIATE")
+        rows = connection.execute("SELECT name FROM users")
+        rows.fetchone()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store._opened().run(broken)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        store._opened().run(broken)
+    with closing(SqliteStore(store.path, timeout=0)) as other:
+        assert other.write(ALICE, Change(disabled=True)) is Result.OK
+    assert kept.traceback
 
 
 # --- refusing -------------------------------------------------------------------

@@ -149,6 +149,21 @@ def test_create_makes_an_empty_store_once(store, path):
     assert len(secret) == 32
 
 
+@posix
+def test_a_new_file_is_on_the_disk_when_it_is_said_to_be(store, monkeypatch, tmp_path):
+    """The directory's entry is synchronised after the file is linked into place."""
+    honest, seen = os.fsync, []
+
+    def spy(descriptor):
+        if os.path.samestat(os.fstat(descriptor), tmp_path.stat()):
+            seen.append((tmp_path / "db.sqlite").exists())
+        honest(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    assert store.create()
+    assert seen == [True]
+
+
 def test_every_store_has_a_secret_of_its_own(tmp_path):
     """Two files never share their decoy secret."""
     secrets = set()

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sasl_core.plugin import (
@@ -55,7 +56,7 @@ def all_texts(error: BaseException) -> str:
 
 
 class Child:
-    """A Python process that runs `code`, spoken to in lines of text."""
+    """A Python process that runs `code`, spoken to in lines of text; killed after a minute."""
 
     def __init__(self, code: str, *arguments: object) -> None:
         self.process = subprocess.Popen(
@@ -65,6 +66,10 @@ class Child:
             stderr=subprocess.PIPE,
             text=True,
         )
+        # So that a deadlock is a failure, and not a test run that never ends.
+        self.watchdog = threading.Timer(60, self.process.kill)
+        self.watchdog.daemon = True
+        self.watchdog.start()
 
     def say(self, line: str) -> None:
         """Give it a line."""
@@ -80,16 +85,18 @@ class Child:
     def kill(self) -> list[str]:
         """Kill it at once; the whole lines that it had still written."""
         self.process.kill()
-        out, _ = self.process.communicate()
+        out, _ = self._end()
         return [line.rstrip("\n") for line in out.splitlines(keepends=True) if line[-1] == "\n"]
 
-    def finish(self, *, timeout: float = 60) -> str:
-        """The rest of its output; it has to end well, within `timeout` seconds."""
-        try:
-            out, err = self.process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            out, err = self.process.communicate()
-            raise AssertionError(f"still running; it said:\n{out}\n{err}") from None
-        assert self.process.returncode == 0, err
+    def finish(self) -> str:
+        """The rest of its output; it has to end well."""
+        out, err = self._end()
+        assert self.process.returncode == 0, f"{self.process.returncode}:\n{out}\n{err}"
         return out
+
+    def _end(self) -> tuple[str, str]:
+        try:
+            return self.process.communicate()
+        finally:
+            self.watchdog.cancel()
+            self.watchdog.join()

@@ -61,7 +61,7 @@ def collect(
     Raises:
         BackendError: a value is no blob; the schema forbids that.
     """
-    if len(rows) > 1:
+    if len(rows) > 1:  # they come in this order now, but SQL does not promise it
         rows.sort(key=lambda row: (row[3] or "", row[4] or ""))
     values: dict[str, tuple[bytes, ...]] = {}
     verifiers: dict[str, ScramVerifier] = {}
