@@ -10,7 +10,7 @@ from sasl_core.errors import (
 )
 from sasl_core.exchange import Doom
 from sasl_core.flags import CanonFlag, Side
-from sasl_core.names import base_name
+from sasl_core.names import PLUS
 from sasl_core.needs import (
     Found,
     User,
@@ -44,16 +44,18 @@ class Context(Generic[C]):
     """Common to both sides.
 
     `mechanism`: the negotiated name, -PLUS included. `facts`: what the application said
-    of the connection. `utils`: the plug's utils. `user`: the identities, once they are
-    canonicalised. `bound`: the type of channel binding that this exchange used.
+    of the connection. `plus`: whether the -PLUS variant was negotiated. `utils`: the plug's
+    utils. `user`: the identities, once they are canonicalised. `bound`: the type of channel
+    binding that this exchange used.
     """
 
-    __slots__ = ("_core", "bound", "detail", "doom", "facts", "mechanism", "user", "utils")
+    __slots__ = ("_core", "bound", "detail", "doom", "facts", "mechanism", "plus", "user", "utils")
 
     def __init__(self, core: C, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
         self._core: C = core
         self.facts = facts
         self.mechanism = mechanism
+        self.plus = mechanism.endswith(PLUS)
         self.utils = utils
         self.user: User | None = None
         self.bound: str | None = None
@@ -74,11 +76,6 @@ class Context(Generic[C]):
     def realm(self) -> str:
         """The default realm, "" for none."""
         return self._core.realm
-
-    @property
-    def plus(self) -> bool:
-        """Whether the -PLUS variant was negotiated."""
-        return self.mechanism is not base_name(self.mechanism)
 
     def seterror(self, detail: str) -> None:
         """Note why the exchange fails, for the administrator's log; never raises.
