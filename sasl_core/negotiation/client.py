@@ -241,7 +241,7 @@ class ClientNegotiation(Negotiation):
                 self.phase = PEER
                 output: bytes | None = need.output
                 if output is not None and self._received == 0 and not self._spoken:
-                    self._spoken = True
+                    self._speak_first()
                     if not self.facts.initial_response:
                         self._held = output
                         return Reply(None, done=False)
@@ -265,6 +265,12 @@ class ClientNegotiation(Negotiation):
                 self._count_derivation()
             return self._surface(need)
         return self._completed()
+
+    def _speak_first(self) -> None:
+        """Note the first message of ours that goes before any of the server's (G5)."""
+        self._spoken = True
+        if self.core.mechanism(base_name(self.mechanism or "")).features & Feature.SERVER_FIRST:
+            self._abandon("speaks before the server, although it has the server first")
 
     # --- prompts ------------------------------------------------------------------------
 
@@ -314,7 +320,7 @@ class ClientNegotiation(Negotiation):
         data = success.data
         self._exchange = None
         if self._received == 0 and data is not None and not self._spoken:
-            self._spoken = True
+            self._speak_first()
             if not self.facts.initial_response:
                 self._held = data
                 self.phase = PEER

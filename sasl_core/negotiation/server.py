@@ -63,7 +63,16 @@ AUTHORIZABLE = frozenset({Result.OK, Result.NOVERIFY})
 class ServerNegotiation(Negotiation):
     """One attempt of a client to authenticate."""
 
-    __slots__ = ("_banned", "_context", "_final", "_finishing", "_how", "_initial", "_kind")
+    __slots__ = (
+        "_banned",
+        "_context",
+        "_final",
+        "_finishing",
+        "_how",
+        "_initial",
+        "_kind",
+        "_opening",
+    )
 
     core: ServerCore
 
@@ -71,6 +80,8 @@ class ServerNegotiation(Negotiation):
         super().__init__(core, facts)
         self._context: ServerContext | None = None
         self._initial: bytes | None = None
+        # Until the mechanism has asked for the client's first message, or for its absence.
+        self._opening = True
         self._finishing = False
         self._final: bytes | None = None
         self._banned: dict[str, str] | None = None
@@ -181,7 +192,7 @@ class ServerNegotiation(Negotiation):
                 detail=f"the client sent an initial response, and {base} has the server first",
             )
         self._initial = initial
-        return self._pump(self._run(plug.converse(context), MECHANISM_NEEDS, base), first=True)
+        return self._pump(self._run(plug.converse(context), MECHANISM_NEEDS, base))
 
     def _check_permitted(self, mechanism: str) -> None:
         why = self.core.refusal(mechanism, self.facts)
@@ -216,7 +227,7 @@ class ServerNegotiation(Negotiation):
             return self._pump(self._running().answer(self._looked_up(self.need, value)))
         return self._pump(self._running().answer(value))
 
-    def _pump(self, need: Any, *, first: bool = False) -> Need | Reply:
+    def _pump(self, need: Any) -> Need | Reply:
         while True:
             if need is None:
                 reply = self._completed()
@@ -226,10 +237,10 @@ class ServerNegotiation(Negotiation):
                 continue
             kind = need_type(need)
             if kind is NeedPeer:
+                self._opening = False
                 if self._initial is not None:
-                    if not first or need.output is not None:
+                    if need.output is not None:
                         self._abandon("speaks before it has heard the initial response")
-                    first = False
                     need = self._running().answer(self._take_initial())
                     continue
                 self.phase = PEER
@@ -241,9 +252,9 @@ class ServerNegotiation(Negotiation):
                     need = self._running().fail(error)
                     continue
             if kind is NeedInitial:
-                if not first:
+                if not self._opening:
                     self._abandon("asks for the initial response in the middle of an exchange")
-                first = False
+                self._opening = False
                 need = self._running().answer(self._take_initial())
                 continue
             if kind is NeedDerivation and not self._finishing:
