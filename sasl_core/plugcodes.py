@@ -13,6 +13,7 @@ __all__ = [
     "HOOK",
     "IMPORT",
     "NO_SIDE",
+    "OPTIONS",
     "RETURN",
     "UNKNOWN",
 ]
@@ -38,6 +39,8 @@ API: Final = "plugin-api"
 HOOK: Final = "plugin-hook"
 """A hook is missing, unmarked, unknown or of the wrong form."""
 
+OPTIONS: Final = "plugin-options"
+"""The configuration has options for it that it does not take."""
 NO_SIDE: Final = "plugin-no-side"
 """The mechanism has no such side, client's or server's. Blames nobody."""
 

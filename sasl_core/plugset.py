@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
-from sasl_core.errors import PluginError, UsageError
+from sasl_core.errors import ConfigError, PluginError, UsageError
 from sasl_core.flags import Side
-from sasl_core.plugcodes import NO_SIDE, RETURN, UNKNOWN
+from sasl_core.plugcodes import NO_SIDE, OPTIONS, RETURN, UNKNOWN
 from sasl_core.plugfaults import close_plug
 from sasl_core.plugs import (
     AuditPlug,
@@ -43,7 +43,8 @@ class Plugs(Generic[M_co]):
 
     `side` is the owner's. `make_utils(kind, name)` gives the `SaslUtils` for a module; it
     is called once per module and kind, with the first of the names that the module is
-    declared under.
+    declared under. `check_options(utils, name)` is called for each name of a module that
+    was initialised; a ConfigError that it raises makes that name unusable.
     """
 
     @overload
@@ -52,6 +53,7 @@ class Plugs(Generic[M_co]):
         registry: Registry,
         side: Literal[Side.SERVER],
         make_utils: Callable[[str, str], SaslUtils],
+        check_options: Callable[[SaslUtils, str], None] | None = None,
     ) -> None: ...
 
     @overload
@@ -60,6 +62,7 @@ class Plugs(Generic[M_co]):
         registry: Registry,
         side: Literal[Side.CLIENT],
         make_utils: Callable[[str, str], SaslUtils],
+        check_options: Callable[[SaslUtils, str], None] | None = None,
     ) -> None: ...
 
     @overload
@@ -68,14 +71,20 @@ class Plugs(Generic[M_co]):
         registry: Registry,
         side: Side,
         make_utils: Callable[[str, str], SaslUtils],
+        check_options: Callable[[SaslUtils, str], None] | None = None,
     ) -> None: ...
 
     def __init__(
-        self, registry: Registry, side: Side, make_utils: Callable[[str, str], SaslUtils]
+        self,
+        registry: Registry,
+        side: Side,
+        make_utils: Callable[[str, str], SaslUtils],
+        check_options: Callable[[SaslUtils, str], None] | None = None,
     ) -> None:
         self._registry = registry
         self._side = side
         self._make_utils = make_utils
+        self._check_options = check_options
         self._plugs: dict[tuple[str, str], Plug] = {}
         self._problems: dict[tuple[str, str], PluginError] = {}
         self._opened: list[tuple[Claim, str, Plug]] = []
@@ -178,6 +187,7 @@ class Plugs(Generic[M_co]):
             self._refuse(kind, plugin.names, error)
         else:
             self._keep(kind, plugin, plugs)
+            self._hold_to_options(kind, plugin, utils)
         finally:
             _ = self._busy.pop()
 
@@ -198,6 +208,18 @@ class Plugs(Generic[M_co]):
             else:
                 missing = self._missing(kind, name, claim.distribution)
                 self._refuse(kind, (name,), missing)
+
+    def _hold_to_options(self, kind: str, plugin: Plugin, utils: SaslUtils) -> None:
+        """Refuse the names for which options were given that nobody has read."""
+        if self._check_options is None:
+            return
+        for name in plugin.names:
+            try:
+                self._check_options(utils, name)
+            except ConfigError as error:
+                _ = self._plugs.pop((kind, name), None)
+                problem = PluginError(name, plugin.claim.distribution, str(error), code=OPTIONS)
+                self._refuse(kind, (name,), problem)
 
     def _missing(self, kind: str, name: str, distribution: str) -> PluginError:
         if kind == "mechanisms":

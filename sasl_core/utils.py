@@ -26,12 +26,13 @@ T = TypeVar("T")
 class SaslUtils:
     """Options, log, clock, randomness, things shared with others, and stores by name."""
 
-    __slots__ = ("_core", "kind", "name")
+    __slots__ = ("_asked", "_core", "kind", "name")
 
     def __init__(self, core: Core, kind: str, name: str) -> None:
         self._core = core
         self.kind = kind
         self.name = name
+        self._asked: set[str] = set()
 
     @property
     def service(self) -> str:
@@ -71,7 +72,18 @@ class SaslUtils:
         Raises:
             ConfigError: an unknown key, a wrong type or value, a missing mandatory key.
         """
-        return self._core.configuration.plugin_options(self.kind, name or self.name, schema)
+        wanted = name or self.name
+        self._asked.add(wanted)
+        return self._core.configuration.plugin_options(self.kind, wanted, schema)
+
+    def refuse_unread_options(self, name: str) -> None:
+        """For the glue, after the plugin's init: options that it did not ask for are errors.
+
+        Raises:
+            ConfigError: the configuration has some for the plug `name`.
+        """
+        if name not in self._asked:
+            self._core.configuration.refuse_options(self.kind, name)
 
     @property
     def log(self) -> Logger:

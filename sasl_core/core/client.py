@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 from sasl_core.core.base import LOG_FAILURE, Config, Core
+from sasl_core.utils import SaslUtils
 
 __all__ = ["ClientCore"]
 
@@ -39,7 +40,9 @@ class ClientCore(Core):
         super().__init__(
             service, host, appname=appname, config=config, realm=realm, registry=registry
         )
-        self.plugs: Plugs[ClientPlug] = Plugs(self.registry, Side.CLIENT, self.utils)
+        self.plugs: Plugs[ClientPlug] = Plugs(
+            self.registry, Side.CLIENT, self.utils, SaslUtils.refuse_unread_options
+        )
 
     def mechanism(self, name: str) -> ClientPlug:
         return self.plugs.get("mechanisms", name)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 from sasl_core.core.base import LOG_FAILURE, LOG_SUCCESS, Config, Core
+from sasl_core.utils import SaslUtils
 
 __all__ = ["ServerCore"]
 
@@ -61,7 +62,9 @@ class ServerCore(Core):
         super().__init__(
             service, host, appname=appname, config=config, realm=realm, registry=registry
         )
-        self.plugs: Plugs[ServerPlug] = Plugs(self.registry, Side.SERVER, self.utils)
+        self.plugs: Plugs[ServerPlug] = Plugs(
+            self.registry, Side.SERVER, self.utils, SaslUtils.refuse_unread_options
+        )
         options = self.options
         for store in stores:
             if not is_a(store, AuxpropPlug):
