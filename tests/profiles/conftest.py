@@ -1,13 +1,28 @@
-"""A driver without I/O for the SMTP server's machine, and a SASL session made of a script."""
+"""A driver without I/O for the SMTP server's machine; servers, real and bad ones, to talk to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+import asyncio
+import contextlib
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeAlias, TypeVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from sasl_auxprop.memory import MemoryStore
+from sasl_core.aio import Server
 from sasl_core.plugin import SaslError
+from sasl_profiles.smtp import Message, SmtpServer
 from sasl_profiles.smtp.connection import SmtpConnection
 from sasl_profiles.smtp.events import (
     AuthEnded,
@@ -96,3 +111,292 @@ class Wire:
 def wire() -> type[Wire]:
     """The driver's class."""
     return Wire
+
+
+# --- real servers --------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+USERS = {"tim": "tanstaaftanstaaf", "b\u00f6b": "p\u00e4ssword"}
+OPEN: Mapping[str, object] = {"allow_anonymous": True, "allow_cleartext": True}
+"""The configuration of a server that lets anybody try anything on loopback."""
+
+
+class Recorder:
+    """Keeps every session that a server makes, so that a test can see them closed."""
+
+    def __init__(self, server: Server) -> None:
+        self.made: list[Any] = []
+        self.closed = 0
+        self._server = server
+
+    def session(self, **facts: Any) -> Any:
+        """The server's own session, its close counted once."""
+        session = self._server.session(**facts)
+        self.made.append(session)
+        return _Counted(session, self)
+
+    @property
+    def server(self) -> Any:
+        """To be passed as the SASL server."""
+        return self
+
+
+class _Counted:
+    def __init__(self, session: Any, recorder: Recorder) -> None:
+        self._session = session
+        self._recorder = recorder
+        self._open = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._session.close()
+        self._recorder.closed += self._open
+        self._open = False
+
+
+class Service:
+    """An SMTP server with its own event loop in a thread."""
+
+    def __init__(self, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.messages: list[Message] = []
+        try:
+            self.run(self._start(**options))
+        except BaseException:
+            self._end()
+            raise
+
+    async def _start(
+        self,
+        config: Mapping[str, object] = OPEN,
+        stores: Sequence[Any] | None = None,
+        deliver: bool = True,
+        **options: Any,
+    ) -> None:
+        self.sasl = Server(
+            "smtp",
+            "mail.example",
+            config=config,
+            stores=[MemoryStore(USERS)] if stores is None else stores,
+        )
+        self.recorder = Recorder(self.sasl)
+        if deliver:
+            options.setdefault("on_message", self._keep)
+        self.smtp = SmtpServer(self.recorder.server, host_name="mail.example", **options)
+        await self.smtp.start()
+        self.address = self.smtp.address
+
+    async def _keep(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def run(self, body: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(body, self._loop).result(30)
+
+    async def _idle(self) -> None:
+        async with asyncio.timeout(10):
+            while self.smtp.connections:  # noqa: ASYNC110 - a counter, not an event.
+                await asyncio.sleep(0.005)
+
+    def settle(self) -> None:
+        """Wait until no client is connected; every session must have been closed."""
+        self.run(self._idle())
+        assert self.recorder.closed == len(self.recorder.made)
+
+    def close(self) -> None:
+        """Stop it; no task may be left."""
+        self.run(self.smtp.close())
+        self.run(self.sasl.close())
+        assert self.recorder.closed == len(self.recorder.made)
+
+        async def others() -> list[Any]:
+            return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+        left = self.run(others())
+        self._end()
+        assert not left
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def connect(self, timeout: float = 10.0) -> Peer:
+        """A bare client that has heard the greeting."""
+        peer = Peer(socket.create_connection(self.address, timeout=timeout))
+        assert peer.line().startswith("220 ")
+        return peer
+
+
+class Peer:
+    """A bare client: lines out, replies in."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._file = connection.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        """Send octets."""
+        self.socket.sendall(data)
+
+    def line(self) -> str:
+        """The next line without its CRLF, "" at the end of the stream."""
+        with contextlib.suppress(ConnectionResetError):
+            return self._file.readline().decode("ascii").removesuffix("\r\n")
+        return ""
+
+    def say(self, line: str) -> str:
+        """Send a line, and read the last line of the reply."""
+        self.send(line.encode() + b"\r\n")
+        return self.reply()
+
+    def reply(self) -> str:
+        """The last line of the next reply."""
+        while (line := self.line())[3:4] == "-":
+            pass
+        return line
+
+    def close(self) -> None:
+        """Hang up."""
+        self._file.close()
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Service]]:
+    """Starts SMTP servers; each is stopped, and must have left nothing behind."""
+    started: list[Service] = []
+
+    def start(**options: Any) -> Service:
+        started.append(Service(**options))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for localhost and 127.0.0.1, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        signed.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    """A server's TLS with that certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture(scope="session")
+def client_tls(certificate: Path) -> ssl.SSLContext:
+    """A client's TLS that trusts that certificate alone."""
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+# --- bad servers ---------------------------------------------------------------------------------
+
+Act: TypeAlias = "bytes | Callable[[socket.socket], None]"
+
+
+class BadServer:
+    """Serves one client: for each line that it says, the next act of the script.
+
+    The first act is the greeting. An act is octets to send or a function of the socket; after
+    the last the socket is closed.
+    """
+
+    def __init__(self, acts: Sequence[Act]) -> None:
+        self._acts = acts
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._listener.getsockname()
+        self.heard: list[bytes] = []
+        self.over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError), self._listener.accept()[0] as connection:
+            connection.settimeout(10)
+            for number, act in enumerate(self._acts):
+                if number:
+                    self.heard.append(_line(connection))
+                if callable(act):
+                    act(connection)
+                else:
+                    connection.sendall(act)
+
+    def close(self) -> None:
+        """Stop it."""
+        self.over.set()
+        self._listener.close()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+def _line(connection: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\r\n"):
+        octet = connection.recv(1)
+        if not octet:
+            raise ConnectionResetError
+        line += octet
+    return line
+
+
+@pytest.fixture
+def bad_server() -> Iterator[Callable[..., BadServer]]:
+    """Starts bad servers and stops them."""
+    started: list[BadServer] = []
+
+    def start(*acts: Act) -> BadServer:
+        started.append(BadServer(acts))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

@@ -123,7 +123,7 @@ SECRET = "hunter2"
         (AuthenticationError(detail="x", result=Result.DISABLED, code="disabled"), b"535 5.7.8 "),
         (AuthenticationError(detail="x", result=Result.TRANS), b"535 5.7.8 "),
         (PeerError(SECRET, detail=SECRET), b"501 5.5.2 "),
-        (PeerError(SECRET, code="initial-response"), b"501 5.7.0 "),
+        (PeerError(SECRET, code="initial-response-refused"), b"501 5.7.0 "),
         (MechanismError(SECRET), b"504 5.5.4 "),
         (MechanismError(SECRET, result=Result.ENCRYPT), b"538 5.7.11 "),
         (MechanismError(SECRET, result=Result.TOOWEAK), b"534 5.7.9 "),

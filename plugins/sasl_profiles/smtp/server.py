@@ -42,7 +42,7 @@ __all__ = ["MessageHandler", "SmtpServer"]
 MessageHandler: TypeAlias = Callable[[Message], Awaitable[None]]
 """Takes a message on; the client hears of success only when it returns."""
 
-LINGER_SECONDS: Final = 2.0
+LINGER_SECONDS: Final = 1.0
 """How long a closed connection may take to hear the last reply."""
 
 HANDSHAKE_SECONDS: Final = 30.0
@@ -174,7 +174,8 @@ class _Client:
         self._who = ("", "")
 
     def turn_away(self) -> None:
-        """Say that there are too many, and close."""
+        """Say that there are too many in the place of a greeting, and close."""
+        _ = self._machine.data_to_send()
         self._machine.give_up("Too many connections")
         self._stream.write(self._machine.data_to_send())
         self._stream.transport.close()
@@ -191,7 +192,7 @@ class _Client:
             linger = 0.0
         except asyncio.CancelledError:
             self._machine.give_up("Shutting down")
-            linger = LINGER_SECONDS / 4
+            linger = LINGER_SECONDS / 2
             raise
         except Exception as error:  # noqa: BLE001 - the other clients must not suffer.
             _log.error("a client's connection failed: %s", type(error).__name__)

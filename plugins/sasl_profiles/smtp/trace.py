@@ -22,7 +22,7 @@ Direction: TypeAlias = Literal["C", "S", "-"]
 # A SCRAM message without what the user's password could be searched by: the client's proof and
 # the server's signature. A binding's type also begins with `p=`, but stands first.
 _SCRAM: Final = re.compile(
-    r"(?P<open>(?:[ny]|p=[^,]*),.*|r=.*|e=.*)|(?P<before>c=[^,]*(?:,.*)?,p=|v=).*", re.DOTALL
+    r"(?P<open>(?:[ny]|p=[^,]*),.*|r=.*|e=.*)|(?P<before>c=[^,]*(?:,.*?)??,p=|v=).*", re.DOTALL
 )
 
 
@@ -47,6 +47,10 @@ def masked(mechanism: str, message: bytes) -> tuple[str, bool]:
     text = printable(message.decode("utf-8", "backslashreplace"), 4000)
     if not message or mechanism in {"ANONYMOUS", "EXTERNAL"}:
         return text, False
+    if mechanism == "PLAIN" and len(names := message.split(b"\0")) == 3:
+        # Who logs in is no secret; the password is all that follows (RFC 4616 section 2).
+        shown = (printable(name.decode("utf-8", "backslashreplace")) for name in names[:2])
+        return "\\0".join((*shown, HIDDEN)), True
     match = _SCRAM.fullmatch(text) if mechanism.startswith("SCRAM-") else None
     if match is None:
         return HIDDEN, True
