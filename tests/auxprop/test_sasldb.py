@@ -20,6 +20,7 @@ from sasl_core.plugin import (
     BackendError,
     Blocking,
     Change,
+    ConfigError,
     NeedCall,
     Result,
     SaslUtils,
@@ -646,6 +647,21 @@ def test_the_defaults(tmp_path):
     store = from_hook()
     assert (store.path, store.timeout, store.plaintext) == (DEFAULT_PATH, 5.0, False)
     assert SasldbOptions().path == DEFAULT_PATH
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"timeout": -1.0}, "0 to 3600 seconds"),
+        ({"path": ""}, "not empty"),
+        ({"path": "\0"}, "NUL"),
+    ],
+    ids=str,
+)
+def test_the_options_are_held_to_the_limits_of_the_store(options, told):
+    """What the store would refuse is a ConfigError already, which the core gives its key."""
+    with pytest.raises(ConfigError, match=told):
+        SasldbOptions(**options)
 
 
 def test_importing_and_initialising_load_no_sqlite():

@@ -7,15 +7,21 @@ and `store` load no SQLite: it is imported, and the file opened, at the first us
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from sasl_auxprop.sasldb.store import DEFAULT_PATH, DEFAULT_TIMEOUT, SqliteStore
-from sasl_core.plugin import hookimpl
+from sasl_auxprop.sasldb.store import (
+    DEFAULT_PATH,
+    DEFAULT_TIMEOUT,
+    SqliteStore,
+    checked_path,
+    checked_timeout,
+)
+from sasl_core.plugin import ConfigError, UsageError, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sasl_core.plugin import AuxpropPlug, SaslUtils
 
@@ -29,18 +35,35 @@ __all__ = [
 
 SASL_PLUGIN_API = 1
 
+T = TypeVar("T")
+
+
+def _as_the_store(check: Callable[[T], T]) -> Callable[[object, object, T], None]:
+    """A validator that refuses what the store would, and says why under the option's key."""
+
+    def validate(_options: object, _attribute: object, value: T) -> None:
+        try:
+            _ = check(value)
+        except UsageError as error:
+            problem = str(error)
+        else:
+            return
+        raise ConfigError(problem)
+
+    return validate
+
 
 @attrs.frozen
 class SasldbOptions:
     """The options of `[auxprop.sasldb]`.
 
     `path`: the database (Cyrus's `sasldb_path`). `timeout`: how long to wait for another
-    process that writes, in seconds. `plaintext`: keep plaintext passwords too, for
-    mechanisms that cannot do without.
+    process that writes, in seconds, 0 to 3600. `plaintext`: keep plaintext passwords too,
+    for mechanisms that cannot do without.
     """
 
-    path: str = DEFAULT_PATH
-    timeout: float = DEFAULT_TIMEOUT
+    path: str = attrs.field(default=DEFAULT_PATH, validator=_as_the_store(checked_path))
+    timeout: float = attrs.field(default=DEFAULT_TIMEOUT, validator=_as_the_store(checked_timeout))
     plaintext: bool = False
 
 

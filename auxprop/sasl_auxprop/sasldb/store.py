@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sasl_auxprop.sasldb.pool import Pool
     from sasl_core.plugin import Change, Needs
 
-__all__ = ["DEFAULT_PATH", "DEFAULT_TIMEOUT", "SqliteStore"]
+__all__ = ["DEFAULT_PATH", "DEFAULT_TIMEOUT", "SqliteStore", "checked_path", "checked_timeout"]
 
 DEFAULT_PATH: Final = "/var/lib/sasl/sasldb.sqlite"
 """Not in /etc: the server must be able to write the directory, for SQLite's log."""
@@ -74,10 +74,8 @@ class SqliteStore(SimpleStore):
         timeout: float = DEFAULT_TIMEOUT,
         plaintext: bool = False,
     ) -> None:
-        self.path = _checked_path(path)
-        if not 0 <= timeout <= MAX_TIMEOUT:
-            raise UsageError(f"the timeout of a sasldb is 0 to {MAX_TIMEOUT:g} seconds")
-        self.timeout = timeout
+        self.path = checked_path(path)
+        self.timeout = checked_timeout(timeout)
         self.plaintext = plaintext
         self._closed = False
         # One, made at the first use.
@@ -188,11 +186,26 @@ class SqliteStore(SimpleStore):
         return pool
 
 
-def _checked_path(path: str | os.PathLike[str]) -> str:
-    """`path` made absolute, so that a change of directory makes it no other file."""
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """`path` made absolute, so that a change of directory makes it no other file.
+
+    Raises:
+        UsageError: it is no path.
+    """
     with suppress(TypeError, ValueError):
         given = os.fspath(path)
         absolute = os.path.abspath(given)  # noqa: PTH100 - `..` is resolved as text
         if given and "\0" not in given and os.fsencode(absolute):
             return absolute
     raise UsageError("the path of a sasldb is text, not empty, without NUL")
+
+
+def checked_timeout(timeout: float) -> float:
+    """`timeout` in seconds, as it is.
+
+    Raises:
+        UsageError: it is out of range.
+    """
+    if not 0 <= timeout <= MAX_TIMEOUT:
+        raise UsageError(f"the timeout of a sasldb is 0 to {MAX_TIMEOUT:g} seconds")
+    return timeout
