@@ -84,7 +84,6 @@ def test_ehlo_when_the_mechanisms_cannot_be_told(wire: Any) -> None:
         (["EHLO me"], "AUTH PLAIN " + "A" * 12292, "500 5.5.6 "),
         (["EHLO me"], "AUTH PLAIN " + "A" * 13000, "500 5.5.2 "),
         (["EHLO me"], "AUTH PLAIN/", "504 5.5.4 "),
-        ([], "STARTTLS", "503 5.5.1 "),
         (["EHLO me"], "STARTTLS now", "501 5.5.4 "),
         ([], "MAIL FROM:<a@b>", "503 5.5.1 "),
         (["HELO me"], "MAIL FROM:<a@b>", "530 5.7.0 "),
@@ -354,6 +353,18 @@ def test_what_follows_starttls_in_clear_ends_the_connection(wire: Any, pipelined
     assert one.closed
     assert one.events[:-1] == [one.events[0]]
     assert isinstance(one.events[0], TlsRequested)
+
+
+@pytest.mark.parametrize("before", [[], ["HELO me"]])
+def test_starttls_is_taken_without_ehlo(wire: Any, before: list[str]) -> None:
+    """As GNU SASL asks, right after the greeting; AUTH still wants an EHLO, inside of TLS."""
+    one = wire()
+    for line in before:
+        one.line(line)
+    assert one.line("STARTTLS") == ""
+    assert isinstance(one.events[-1], TlsRequested)
+    assert one.line("AUTH PLAIN =").startswith("503 ")
+    assert "STARTTLS" not in one.line("EHLO me")
 
 
 def test_starttls_is_refused_without_a_certificate(wire: Any) -> None:

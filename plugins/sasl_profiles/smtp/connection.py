@@ -94,7 +94,9 @@ class SmtpConnection(Conversation):
 
     def _starttls_command(self, arguments: str) -> None:
         self._require(not arguments.strip())
-        self._in_order(self._esmtp and not (self.authenticated or self._transaction.open))
+        # Without EHLO too: gsasl sends none, and a server should take what is no mail transaction
+        # (RFC 5321 section 4.1.4). Nothing said before counts after it.
+        self._in_order(not (self.authenticated or self._transaction.open))
         if self._starttls:
             self._state = State.WAIT_TLS
             self._pending = TLS_REQUESTED
