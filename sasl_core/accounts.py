@@ -215,8 +215,9 @@ def set_password(
         for name, more in made.items():
             values[name] = values.get(name, ()) + tuple(more)
         targets.append(TargetResult(plug.name, Result.OK))
-    if prepared is not None and not flags & SetpassFlag.NOPLAIN:
-        values[PASSWORD] = (prepared,)
+    if prepared is not None and not flags & SetpassFlag.CURMECH_ONLY:
+        # With NOPLAIN the old plaintext goes too: it is not the password any more.
+        values[PASSWORD] = () if flags & SetpassFlag.NOPLAIN else (prepared,)
     change = Change(
         {} if disable else values,
         # Verifiers of the old password must not outlive it, whatever their hash.

@@ -131,6 +131,8 @@ class BackendError(SaslError):
         wire: bytes | None = None,
         temporary: bool = True,
     ) -> None:
+        if message is None and not temporary:
+            message = "authentication is out of order"
         super().__init__(message, code=code, result=result, detail=detail, wire=wire)
         self.temporary = temporary
 

@@ -11,7 +11,6 @@ store was made to hold plaintext.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 from typing import TYPE_CHECKING, Final
@@ -31,6 +30,7 @@ from sasl_core.plugin import (
     SimpleStore,
     UsageError,
     UserName,
+    derive,
     format_verifier,
     hookimpl,
     saslprep,
@@ -225,7 +225,7 @@ def _derived(password: bytes, hash_name: str, iterations: int) -> ScramVerifier:
     if not 0 < iterations <= MAX_ITERATIONS:
         raise UsageError(f"iterations lie between 1 and {MAX_ITERATIONS}")
     salt = secrets.token_bytes(SALT_SIZE)
-    salted = hashlib.pbkdf2_hmac(SCRAM_HASHES[hash_name][0], password, salt, iterations)
+    salted = derive(hash_name, password, salt, iterations)
     return verifier_from_salted_password(hash_name, salted, salt, iterations)
 
 
