@@ -1,0 +1,66 @@
+"""Addresses on the command line: `HOST:PORT`, `[IPv6]:PORT`, `SCHEME://HOST[:PORT]`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from sasl_core.plugin import UsageError, printable
+
+__all__ = ["is_loopback", "parse_address", "parse_url", "show_address"]
+
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]{1,255}))(?::([0-9]{1,5}))?")
+_URL = re.compile(r"([a-z][a-z0-9+.-]{0,63})://([^/]*)/?")
+
+
+def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
+    """Host and port; the port may be left out where there is a default.
+
+    Raises:
+        UsageError: that is no such address.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is not None and (match[3] or default_port is not None):
+        host = match[1] or match[2]
+        port = int(match[3]) if match[3] else default_port
+        if port is not None and port < 65536 and (match[1] is None or _is_ipv6(host)):
+            return host, port
+    raise UsageError(
+        f"{printable(text, 80)!r} is no address: HOST:PORT or [IPv6]:PORT, ports up to 65535"
+    )
+
+
+def parse_url(text: str) -> tuple[str, str]:
+    """The scheme, which is a profile's name, and the address of `SCHEME://HOST:PORT`.
+
+    Raises:
+        UsageError: that is no such URL. Names and passwords have no place in it.
+    """
+    match = _URL.fullmatch(text)
+    # What stands before an @ may be a password, and is not shown.
+    if match is None or "@" in text:
+        raise UsageError("the server is given as PROFILE://HOST:PORT, as smtp://127.0.0.1:587")
+    return match[1], match[2]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a numeric address is this machine's own."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def show_address(host: str, port: int) -> str:
+    """As `parse_address` reads it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).version == 6
+    except ValueError:
+        return False

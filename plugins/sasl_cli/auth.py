@@ -1,0 +1,184 @@
+"""`sasl auth`: log in to a server, and say whether that worked."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sasl_cli import profiles
+from sasl_cli.addresses import is_loopback, parse_address, parse_url
+from sasl_cli.output import console, fail, note, one_line
+from sasl_cli.password import ask, read_line
+from sasl_cli.picture import show
+from sasl_cli.settings import ConfigFile, configuration
+from sasl_core import Client
+from sasl_core.plugin import (
+    ConfigError,
+    PeerError,
+    SaslError,
+    SecurityFlag,
+    UsageError,
+    base_name,
+    printable,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+    from sasl_cli.profiles import Connection, Traced
+    from sasl_core import ConnectionFacts
+
+__all__ = ["command"]
+
+ANONYMOUS = "ANONYMOUS"
+WITHOUT_PASSWORD = {ANONYMOUS, "EXTERNAL"}
+
+
+def command(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="The server, as smtp://mail.example.com:587.")
+    ],
+    mechanism: Annotated[
+        str | None,
+        typer.Option("--mechanism", metavar="NAME", help="This one; else the best offered."),
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Who logs in.")] = None,
+    pipe: Annotated[
+        bool, typer.Option("-p", "--pipe", help="Read the password from standard input, one line.")
+    ] = False,
+    authzid: Annotated[
+        str | None, typer.Option("--authzid", metavar="NAME", help="As whom to act, if another.")
+    ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Draw the conversation, secrets masked.")
+    ] = False,
+    starttls: Annotated[
+        bool | None,
+        typer.Option(
+            "--starttls/--no-starttls",
+            help="Insist on TLS, or do without. Else: TLS if it is offered.",
+            show_default=False,
+        ),
+    ] = None,
+    cafile: Annotated[
+        str | None,
+        typer.Option(
+            "--cafile", metavar="FILE", help="Trust these certificates, not the system's."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=3600.0)
+    ] = 30.0,
+    config: ConfigFile = None,
+    appname: Annotated[
+        str | None,
+        typer.Option(
+            "--appname",
+            metavar="NAME",
+            help="Whose settings count.  [default: the protocol]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Log in to a server; exit 0 if it lets us in, 1 if not.
+
+    Certificates are always checked. To a server on this machine a password may go without
+    TLS, which is said. ANONYMOUS is done only when it is named.
+    """
+    scheme, address = parse_url(url)
+    profile = profiles.load(scheme)
+    host, port = parse_address(address, profile.PORT)
+    wanted = None if mechanism is None else mechanism.upper()
+    tls = None if starttls is False else _context(cafile)
+    if cafile is not None and starttls is False:
+        raise UsageError("--cafile has nothing to do with --no-starttls")
+    if user is None and wanted is None:
+        raise UsageError("give --user, or a --mechanism that needs none")
+    password = None
+    # Before we connect: a server does not wait while somebody types.
+    if user is not None and wanted not in WITHOUT_PASSWORD:
+        password = read_line() if pipe else ask(f"Password of {printable(user)}")
+    events: list[Traced] = []
+    settings = configuration(
+        config, appname or scheme, more={"allow_anonymous": True} if wanted == ANONYMOUS else None
+    )
+    try:
+        with ExitStack() as stack:
+            link = stack.enter_context(
+                profile.make_client(
+                    host, port, timeout=timeout, trace=events.append if trace else None
+                )
+            )
+            if tls is not None:
+                _secure(link, tls, insist=starttls is True)
+            facts = link.facts()
+            bare = _on_loopback(facts)
+            if bare:
+                settings = settings.overlaid({"allow_cleartext": True})
+            client = stack.enter_context(Client(scheme, host, config=settings))
+            session = stack.enter_context(
+                client.session(authid=user, password=password, authzid=authzid, **facts)
+            )
+            try:
+                link.authenticate(session, None if wanted is None else [wanted])
+            finally:
+                if bare and _shows_password(client, session.mechanism):
+                    note("no TLS to this machine's loopback: allow_cleartext is implied")
+            who = f"{session.authid} acting as {session.authzid}"
+            if session.authid == session.authzid:
+                who = session.authid
+            success = f"authenticated as {who} by {session.mechanism}"
+    except SaslError as error:
+        _draw(events)
+        fail(one_line(error))
+    _draw(events)
+    print(success)
+
+
+def _context(cafile: str | None) -> ssl.SSLContext:
+    """What checks the server's certificate and name.
+
+    Raises:
+        ConfigError: `cafile` cannot be read, or holds no certificate.
+    """
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error)
+    raise ConfigError(f"no certificates can be read from it: {reason}", file=printable(cafile))
+
+
+def _secure(link: Connection, context: ssl.SSLContext, *, insist: bool) -> None:
+    """Go over to TLS; without `insist` a server that has none is left as it is.
+
+    That opens no door to whoever strips the offer away: without TLS no password goes in
+    clear, nor SCRAM beyond this machine, unless the configuration says so.
+    """
+    try:
+        _ = link.starttls(context)
+    except PeerError as error:
+        if insist or error.code != "no-starttls":
+            raise
+
+
+def _on_loopback(facts: ConnectionFacts) -> bool:
+    """Whether the connection has no TLS and ends on this machine."""
+    remote = facts.get("remote") or ""
+    return not facts.get("external_ssf") and is_loopback(remote.rpartition(";")[0])
+
+
+def _shows_password(client: Client, mechanism: str | None) -> bool:
+    """Whether the mechanism sends the password as it is."""
+    if mechanism is None:
+        return False
+    plug = client.core.mechanism(base_name(mechanism))
+    return not plug.security_flags & SecurityFlag.NOPLAINTEXT
+
+
+def _draw(events: list[Traced]) -> None:
+    if events:
+        show(console(), events)

@@ -1,0 +1,92 @@
+"""`sasl config check`: read the configuration as a server would, plugins' tables included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from sasl_cli.inventory import Offered, take
+from sasl_cli.output import fail, note, one_line
+from sasl_cli.settings import APPNAME, Appname, ConfigFile
+from sasl_core import Configuration, Registry
+from sasl_core.plugin import SaslError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["command"]
+
+command = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@command.callback()
+def config() -> None:
+    """Look into the configuration."""
+
+
+@command.command()
+def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
+    """Check the configuration: every key, and each plugin's table.
+
+    Reads it as a server of that name would, and initialises every plugin, so that a plugin's
+    options are checked by the plugin itself. Problems of plugins that nothing refers to are
+    warnings. Exits with 1 if anything is wrong.
+    """
+    try:
+        loaded = Configuration.load(appname, path=file)
+        registry = Registry(plugin_list=loaded.core.plugin_list)
+    except SaslError as error:
+        fail(one_line(error))
+    print(f"{appname}: {_origin(loaded)}")
+    for other in loaded.shadowed:
+        note(f"warning: {other} is not read, for {loaded.origin} comes first")
+    if loaded.applications and appname not in loaded.applications:
+        applications = ", ".join(loaded.applications)
+        print(f"  no table of its own; those that have one: {applications}")
+    declared = {kind: registry.names(kind) for kind in KINDS}
+    problems = [one_line(error) for error in loaded.missing_plugins(declared)]
+    problems += [
+        f"plugin_list: {entry!r} names nothing that is installed" for entry in registry.unmatched()
+    ]
+    offered = [
+        plugin
+        for plugin in take(loaded, registry)
+        if plugin.kind in KINDS and plugin.reason is not None
+    ]
+    wrong, odd = _sorted(offered, loaded)
+    for text in odd:
+        note(f"warning: {text}")
+    for text in problems + wrong:
+        note(text)
+    if problems or wrong:
+        raise typer.Exit(1)
+    print("  every key is known and has a value that it can have")
+
+
+KINDS = ("mechanisms", "canon_user", "auxprop", "pwcheck", "audit", "credentials")
+
+
+def _origin(loaded: Configuration) -> str:
+    if loaded.origin == "defaults":
+        return "no file on SASL_CONF_PATH: every option has its default"
+    return f"read from {loaded.origin}"
+
+
+def _sorted(plugins: Iterable[Offered], loaded: Configuration) -> tuple[list[str], list[str]]:
+    """The problems of plugins that the configuration relies on, and those of the others."""
+    core = loaded.core
+    named = {
+        *(core.mech_list or ()),
+        *(core.client_mech_list or ()),
+        *core.auxprop_plugin,
+        *core.pwcheck_method,
+        core.canon_user_plugin,
+        *(entry.rpartition(":")[2] for entry in core.plugin_list),
+    }
+    wrong: list[str] = []
+    odd: list[str] = []
+    for plugin in plugins:
+        text = f"{plugin.kind} {plugin.name}: {plugin.reason}"
+        (wrong if plugin.name in named or plugin.misconfigured else odd).append(text)
+    return wrong, odd

@@ -1,0 +1,129 @@
+"""What is installed, loaded and looked at: the plugins of every kind, working or not.
+
+Invariant: whatever is wrong with one plugin is its `reason`, and the others are told all the
+same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from sasl_core import Client, Registry, Server
+from sasl_core.plugin import PluginError, SaslError, ServerPlug, record
+
+if TYPE_CHECKING:
+    from enum import IntFlag
+
+    from sasl_core import Configuration
+    from sasl_core.plugin import ClientPlug, Plug
+
+__all__ = ["Offered", "take"]
+
+HOOKLESS = ("profiles", "commands")
+"""Kinds whose entry point is taken as it is: no API version, no flags."""
+
+NO_SIDE = "plugin-no-side"
+"""The code of the error that a mechanism has no plug for one of the sides: no fault."""
+
+MISCONFIGURED = ("config", "plugin-options")
+"""The codes of errors that are about a plugin's options."""
+
+
+@record
+class Offered:
+    """One plugin.
+
+    `sides`: of a mechanism, "client" and "server". `attests`: it may vouch for users on its
+    own word. `reason`: None when it can be used, else why not; `misconfigured`: because of
+    its options.
+    """
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    api: int | None = None
+    sides: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    attests: bool = False
+    reason: str | None = None
+    misconfigured: bool = False
+
+
+def take(configuration: Configuration, registry: Registry) -> list[Offered]:
+    """Every declaration of every kind, each plugin loaded and initialised.
+
+    Raises:
+        UsageError: no Server can be made of the configuration.
+    """
+    name = configuration.appname
+    found: list[Offered] = []
+    with (
+        Server(name, "localhost", config=configuration, registry=registry) as server,
+        Client(name, "localhost", config=configuration, registry=registry) as client,
+    ):
+        for listing in registry.listings():
+            origin = (listing.kind, listing.name, listing.distribution, listing.version)
+            if listing.problem is not None:
+                found.append(Offered(*origin, reason=listing.problem))
+                continue
+            try:
+                found.append(_look(registry, server, client, *origin))
+            except SaslError as error:
+                reason = error.reason if isinstance(error, PluginError) else str(error)
+                wrong = error.code in MISCONFIGURED
+                found.append(Offered(*origin, reason=reason, misconfigured=wrong))
+    return found
+
+
+def _look(
+    registry: Registry,
+    server: Server,
+    client: Client,
+    kind: str,
+    name: str,
+    distribution: str,
+    version: str,
+) -> Offered:
+    """Load and initialise one plugin.
+
+    Raises:
+        SaslError: it cannot be used.
+    """
+    if kind in HOOKLESS:
+        _ = registry.load_object(kind, name)
+        return Offered(kind, name, distribution, version)
+    api = registry.load(kind, name).api
+    plugs: dict[str, Plug] = {}
+    for side, owner in (("client", client), ("server", server)):
+        if kind != "mechanisms" and side == "client":
+            continue
+        try:
+            plugs[side] = owner.core.plugs.get(kind, name)
+        except PluginError as error:
+            if error.code != NO_SIDE:
+                raise
+    reasons = dict.fromkeys(plug.availability() for plug in plugs.values())
+    plug = plugs.get("server") or plugs.get("client")
+    reason = next((reason for reason in reasons if reason is not None), None)
+    if kind != "mechanisms":
+        return Offered(kind, name, distribution, version, api, reason=reason)
+    mechanism = cast("ServerPlug | ClientPlug", plug)
+    return Offered(
+        kind,
+        name,
+        distribution,
+        version,
+        api,
+        tuple(plugs),
+        _words(mechanism.security_flags),
+        _words(mechanism.features),
+        isinstance(plug, ServerPlug) and plug.attests,
+        reason,
+    )
+
+
+def _words(flags: IntFlag) -> tuple[str, ...]:
+    """The names of the flags that are set."""
+    return tuple(str(flag.name) for flag in flags)

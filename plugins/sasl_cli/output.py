@@ -1,0 +1,67 @@
+"""What the commands print, and how they fail."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from sasl_core.plugin import BackendError, MechanismError, SaslError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+__all__ = ["columns", "console", "fail", "note", "one_line"]
+
+LINE_LIMIT = 1500
+"""Longest line of an error, in characters."""
+
+
+def fail(text: str, *, status: int = 1) -> NoReturn:
+    """Say why on standard error, and end the command with `status`."""
+    note(text)
+    raise typer.Exit(status)
+
+
+def note(text: str) -> None:
+    """One line on standard error."""
+    print(f"sasl: {printable(text, LINE_LIMIT)}", file=sys.stderr)
+
+
+def one_line(error: SaslError) -> str:
+    """What happened, with the detail that only an administrator may see: whoever runs `sasl`."""
+    message, detail = str(error), error.detail
+    if isinstance(error, MechanismError) and error.reasons:
+        whys = [f"{name}: {why}" for name, why in error.reasons.items()]
+        detail = "; ".join(whys)
+    if not detail or detail in message:
+        return message
+    # What a peer is told of an outage tells an administrator nothing.
+    if message in detail or message == BackendError.default_message:
+        return detail
+    return f"{message}: {detail}"
+
+
+def console() -> Console:
+    """Standard output with colours where it is a terminal, as wide as that, 80 columns else."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def columns(rows: Iterable[Sequence[str]], *, indent: str = "") -> str:
+    """Rows as aligned columns, none of them cut: what a script reads must be whole."""
+    from rich.cells import cell_len
+
+    table = [[printable(cell, 2048) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
+        )
+        for row in table
+    ]
+    return "\n".join(f"{indent}{line}".rstrip() for line in lines)

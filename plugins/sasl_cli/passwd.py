@@ -1,0 +1,82 @@
+"""`sasl passwd`: set a user's password, create the user, or lock it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sasl_cli.output import columns, fail
+from sasl_cli.password import ask, read_line
+from sasl_cli.settings import APPNAME, Appname, ConfigFile, Database, configuration
+from sasl_core import Result, Server, SetpassFlag
+from sasl_core.plugin import UsageError
+
+__all__ = ["command"]
+
+MEANINGS = {
+    Result.OK: "ok",
+    Result.NOUSER: "no such user",
+    Result.NOCHANGE: "not changed",
+    Result.DISABLED: "the user is disabled",
+}
+"""Results in words; any other goes by its name."""
+
+
+def command(
+    user: Annotated[str, typer.Argument(metavar="USER", help="NAME or NAME@REALM.")],
+    create: Annotated[
+        bool, typer.Option("-c", "--create", help="Create the user if there is none.")
+    ] = False,
+    disable: Annotated[
+        bool,
+        typer.Option("-d", "--disable", help="Lock the user out; a new password lets it in again."),
+    ] = False,
+    pipe: Annotated[
+        bool, typer.Option("-p", "--pipe", help="Read the password from standard input, one line.")
+    ] = False,
+    realm: Annotated[
+        str | None, typer.Option("--realm", metavar="REALM", help="The realm of a bare NAME.")
+    ] = None,
+    db: Database = None,
+    config: ConfigFile = None,
+    appname: Appname = APPNAME,
+) -> None:
+    """Set a user's password.
+
+    Asks for it twice, or reads it with -p. The stores keep verifiers, from which nobody reads
+    the password; the old password's verifiers are gone afterwards. Each store and mechanism
+    that keeps a secret is listed with what it did.
+    """
+    if create and disable:
+        raise UsageError("-c and -d exclude each other")
+    if disable and pipe:
+        raise UsageError("-d takes no password, so -p has nothing to do")
+    if realm is not None and "@" in user:
+        raise UsageError("the user has a realm already: leave --realm out")
+    settings = configuration(config, appname, db)
+    with Server(APPNAME, "localhost", appname=appname, config=settings, realm=realm) as server:
+        if disable:
+            password, flags = None, SetpassFlag.DISABLE
+        else:
+            password = read_line() if pipe else ask("New password", twice=True)
+            flags = SetpassFlag.CREATE if create else SetpassFlag.NONE
+        report = server.setpass(user, password, flags)
+    del password
+    if report.ok:
+        print(f"{report.user}: {'disabled' if disable else 'password set'}")
+    rows = [
+        (
+            target.target,
+            MEANINGS.get(target.result, target.result.name.lower()),
+            target.detail or "",
+        )
+        for target in report.targets
+    ]
+    if rows:
+        print(columns(rows, indent="  "))
+    if report.result is Result.NOUSER:
+        advice = "" if disable else "; -c creates it"
+        fail(f"there is no user {str(report.user)!r}{advice}")
+    if not report.ok:
+        fail(f"the password of {str(report.user)!r} is not set")

@@ -1,0 +1,190 @@
+"""`sasl serve`: a protocol's server, with our users.
+
+Invariants: the address is printed when a client can connect, and not before; SIGTERM and SIGINT
+send the clients away, close the stores, and end the command with 0; a password goes in clear
+only over TLS, on the loopback, or where that was asked for.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sasl_cli import profiles
+from sasl_cli.addresses import is_loopback, parse_address, show_address
+from sasl_cli.output import note
+from sasl_cli.settings import ConfigFile, Database, configuration
+from sasl_core.plugin import BackendError, ConfigError, UsageError, printable
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+    from collections.abc import Generator
+
+    from sasl_cli.profiles import Profile
+    from sasl_core import Configuration
+
+__all__ = ["command"]
+
+
+def command(
+    profile: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="The protocol, as 'sasl plugins' lists it.")
+    ],
+    listen: Annotated[
+        str,
+        typer.Option("--listen", metavar="HOST:PORT", help="Where; port 0 takes any free one."),
+    ],
+    db: Database = None,
+    config: ConfigFile = None,
+    appname: Annotated[
+        str | None,
+        typer.Option(
+            "--appname",
+            metavar="NAME",
+            help="Whose settings count.  [default: PROFILE]",
+            show_default=False,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option("--tls-cert", metavar="FILE", help="Offer TLS with this certificate chain."),
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")
+    ] = None,
+    host_name: Annotated[
+        str | None,
+        typer.Option("--host-name", metavar="NAME", help="What the server calls itself."),
+    ] = None,
+    allow_cleartext: Annotated[
+        bool,
+        typer.Option(
+            "--allow-cleartext", help="Take passwords without TLS; on the loopback always so."
+        ),
+    ] = False,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Let ANONYMOUS in.")] = False,
+) -> None:
+    """Serve a protocol to users of our stores, for trying things out.
+
+    Prints 'listening on HOST:PORT' when it does. Mail that 'smtp' takes on is dropped. Ends on
+    SIGTERM or SIGINT with 0.
+    """
+    import asyncio
+
+    found = profiles.load(profile)
+    host, port = _resolved(*parse_address(listen))
+    more: dict[str, object] = {}
+    if is_loopback(host):
+        more["allow_cleartext"] = True
+        if not allow_cleartext:
+            note(f"{host} is this machine's loopback: --allow-cleartext is implied")
+    elif allow_cleartext:
+        more["allow_cleartext"] = True
+    if anonymous:
+        more["allow_anonymous"] = True
+    settings = configuration(config, appname or profile, db, more)
+    tls = _context(tls_cert, tls_key)
+    _log_logins()
+    asyncio.run(_serve(found, profile, (host, port), settings, host_name, tls))
+
+
+async def _serve(
+    profile: Profile,
+    name: str,
+    address: tuple[str, int],
+    settings: Configuration,
+    host_name: str | None,
+    tls: ssl.SSLContext | None,
+) -> None:
+    import asyncio
+
+    from sasl_core.aio import Server
+
+    # getfqdn() would ask the DNS, and wait for it.
+    own_name = host_name or socket.gethostname()
+    stop = asyncio.Event()
+    with _signals(asyncio.get_running_loop(), stop):
+        async with Server(name, own_name, config=settings, appname=settings.appname) as server:
+            service = profile.make_server(server, host_name=own_name, tls=tls)
+            try:
+                await service.start(*address)
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                raise BackendError(
+                    f"cannot listen on {show_address(*address)}: {reason}", temporary=False
+                ) from None
+            try:
+                print(f"listening on {show_address(*service.address)}", flush=True)
+                _ = await stop.wait()
+            finally:
+                await service.close()
+
+
+@contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Generator[None]:
+    """Inside of it SIGTERM and SIGINT set `stop`, and do nothing else."""
+    import signal
+
+    def caught(_number: int, _frame: object) -> None:
+        _ = loop.call_soon_threadsafe(stop.set)
+
+    before = {n: signal.signal(n, caught) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            _ = signal.signal(number, handler)
+
+
+def _resolved(host: str, port: int) -> tuple[str, int]:
+    """A numeric address of `host`: what is listened on must be what was judged.
+
+    Raises:
+        UsageError: it has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found = []
+    if not found:
+        raise UsageError(f"{printable(host, 80)!r} has no address")
+    return str(found[0][4][0]), port
+
+
+def _context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    """What TLS is offered with, None without a certificate.
+
+    Raises:
+        UsageError: a key without a certificate.
+        ConfigError: the files cannot be read, or do not belong together.
+    """
+    import ssl
+
+    if cert is None:
+        if key is not None:
+            raise UsageError("--tls-key goes with --tls-cert")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # An encrypted key would ask on the terminal; a server has nobody to ask.
+        context.load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error)
+    else:
+        return context
+    raise ConfigError(f"TLS cannot be set up with it: {reason}", file=printable(cert))
+
+
+def _log_logins() -> None:
+    """Show on standard error what `log_level` lets through."""
+    import logging
+
+    for name in ("sasl_core", "sasl_profiles"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        for handler in logger.handlers:
+            handler.setLevel(logging.INFO)
