@@ -20,6 +20,7 @@ from types import GeneratorType
 from typing import Any, Final, Generic, TypeVar
 
 from sasl_core._checks import is_a
+from sasl_core._sealed import Sealed
 from sasl_core.errors import AuthenticationError, PluginError, SaslError, UsageError
 
 __all__ = ["TRANSITIONS", "Doom", "Event", "Exchange", "State"]
@@ -104,7 +105,7 @@ def foreign(error: BaseException, label: str) -> PluginError:
     return PluginError(label, "", f"raised {type(error).__name__}{place}", code="plugin-fault")
 
 
-class Exchange(Generic[R]):
+class Exchange(Sealed, Generic[R]):
     """Runs `generator`, need by need.
 
     `needs`: the types that it may yield. `result_type`: what it must return. `label`

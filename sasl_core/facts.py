@@ -8,6 +8,7 @@ from typing import Final, TypeAlias, TypedDict, cast
 
 from sasl_core._checks import is_a
 from sasl_core._record import record
+from sasl_core._sealed import Sealed
 from sasl_core.edge import call
 from sasl_core.errors import UsageError, printable
 from sasl_core.flags import BindingPolicy, SecurityFlag
@@ -63,7 +64,7 @@ class ConnectionFacts(TypedDict, total=False):
     need_http: bool
 
 
-class Facts:
+class Facts(Sealed):
     """`ConnectionFacts`, checked, with defaults; `key` is all that mechanism choice depends on."""
 
     __slots__ = (

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, ca
 import attrs
 
 from sasl_core._record import record
+from sasl_core._sealed import Sealed
 from sasl_core.flags import Blocking, CanonFlag, Decision
 from sasl_core.names import UserName
 from sasl_core.properties import PropertyContext
@@ -55,7 +56,7 @@ _NOTHING: Mapping[str, tuple[bytes, ...]] = MappingProxyType({})
 _NONE: Mapping[str, ScramVerifier] = MappingProxyType({})
 
 
-class NeedBase(Generic[A]):
+class NeedBase(Sealed, Generic[A]):
     """A question whose answer is an `A`."""
 
     __slots__ = ()
@@ -95,7 +96,7 @@ class NeedInitial(NeedBase["bytes | None"]):
 
 
 @record
-class Found:
+class Found(Sealed):
     """What one look-up found: plain data, the answer that a runner gives to `NeedUser`.
 
     `result`: OK, NOUSER, DISABLED, NOVERIFY (found, but without a secret to check) or
@@ -111,7 +112,7 @@ class Found:
     decoy_secret: bytes | None = attrs.field(default=None, repr=False)
 
 
-class User:
+class User(Sealed):
     """A user as this exchange canonicalised it: the answer that a mechanism gets.
 
     Bound by identity to the context that made it. `authid` proves, `authzid` acts (equal
@@ -189,7 +190,7 @@ class NeedPassword(NeedBase[PasswordAnswer]):
 
 
 @record
-class Change:
+class Change(Sealed):
     """What one write does to a user, all of it or nothing.
 
     `values`: property -> new values; an empty tuple removes the property. Values of
@@ -278,25 +279,25 @@ class NeedDerivation(NeedBase[bytes]):
 
 
 @record
-class HttpRequest:
+class HttpRequest(Sealed):
     """One HTTP request. `deadline` is the total time allowed, in seconds; `limit` the
     largest response body accepted, in bytes. Redirects are never followed.
     """
 
     method: str
     url: str
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
     deadline: float = 10.0
     limit: int = 256 * 1024
 
 
 @record
-class HttpResponse:
+class HttpResponse(Sealed):
     """The answer to an `HttpRequest`. Header names are lower case."""
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
 
 

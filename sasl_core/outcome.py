@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sasl_core._sealed import Sealed
 from sasl_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MINT: Final = object()
 """Held by the contexts alone: the key to the constructors below."""
 
 
-class Verified:
+class Verified(Sealed):
     """Proof, inside one exchange, that a user has been authenticated."""
 
     __slots__ = ("how", "origin", "user")
@@ -52,7 +53,7 @@ class VerifiedPeer:
         return f"<VerifiedPeer by {self.how}>"
 
 
-class Success:
+class Success(Sealed):
     """A mechanism is through.
 
     Server: `verified` says who; `data` is what the server sends last (None: nothing).

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sasl_core._sealed import Sealed
 from sasl_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ VERIFIERS = "authPassword"
 """The property that holds SCRAM verifiers, one value per hash (RFC 5803)."""
 
 
-class PropertyContext:
+class PropertyContext(Sealed):
     """Requested and found properties of one exchange."""
 
     __slots__ = ("_values",)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sasl_core._checks import is_a
+from sasl_core._sealed import Sealed
 from sasl_core.core import ClientCore, ServerCore
 from sasl_core.errors import SaslError, UsageError
+from sasl_core.exchange import foreign
 from sasl_core.flags import CanonFlag
 from sasl_core.needs import PromptId
 from sasl_core.negotiation import ClientNegotiation, Negotiation, ServerNegotiation
@@ -23,7 +25,7 @@ __all__ = ["ClientView", "ServerView", "SessionView", "client_answers"]
 N = TypeVar("N", bound=Negotiation)
 
 
-class SessionView(Generic[N]):
+class SessionView(Sealed, Generic[N]):
     """What can be read of a session. One session belongs to one thread or task."""
 
     __slots__ = ("_negotiation",)
@@ -72,8 +74,8 @@ class SessionView(Generic[N]):
 
     @property
     def layer(self) -> Layer | None:
-        """The negotiated security layer, if any."""
-        return self._negotiation.layer
+        """The negotiated security layer; None without one, and before it is done."""
+        return self._negotiation.layer if self._negotiation.done else None
 
     @property
     def error_detail(self) -> str | None:
@@ -81,14 +83,34 @@ class SessionView(Generic[N]):
         return self._negotiation.error_detail
 
     def encode(self, *buffers: bytes) -> bytes:
-        """Protect data with the security layer; without one they are only joined."""
+        """Protect data with the security layer; without one they are only joined.
+
+        Raises:
+            UsageError: the exchange is not done, or the layer takes less at once.
+            PluginError: the layer broke.
+        """
         layer = self._after("encode")
-        return b"".join(buffers) if layer is None else layer.encode(*buffers)
+        return b"".join(buffers) if layer is None else self._guarded(layer.encode, *buffers)
 
     def decode(self, data: bytes) -> bytes:
-        """Take received data out of the security layer; without one they are as they are."""
+        """Take received data out of the security layer; without one they are as they are.
+
+        Raises:
+            PeerError: the data were altered, replayed, or are too long.
+            UsageError: the exchange is not done.
+            PluginError: the layer broke.
+        """
         layer = self._after("decode")
-        return data if layer is None else layer.decode(data)
+        return data if layer is None else self._guarded(layer.decode, data)
+
+    def _guarded(self, method: Callable[..., bytes], *data: bytes) -> bytes:
+        try:
+            return method(*data)
+        except SaslError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
+            failure = foreign(error, self.mechanism or "?")
+        raise failure
 
     def _after(self, what: str) -> Layer | None:
         if not self._negotiation.done:

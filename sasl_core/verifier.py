@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sasl_core._record import record
+from sasl_core._sealed import Sealed
 from sasl_core.encoding import b64decode, b64encode
 from sasl_core.errors import BackendError, PeerError, UsageError
 
@@ -74,7 +75,7 @@ def _masked(_: object) -> str:
 
 
 @record
-class ScramVerifier:
+class ScramVerifier(Sealed):
     """What a server keeps of a password: enough to check a proof, too little to make one.
 
     `hash` as in the mechanism's name ("SHA-256"). Both keys are as long as the hash.

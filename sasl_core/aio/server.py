@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sasl_core import accounts
 from sasl_core.core import ServerCore
 from sasl_core.edge import sever
-from sasl_core.errors import BackendError, SaslError
+from sasl_core.errors import BackendError
 from sasl_core.facts import facts_from
 from sasl_core.flags import SetpassFlag
 from sasl_core.results import Result
@@ -61,7 +61,7 @@ class ServerSession(ServerView):
         negotiation = self._negotiation
         try:
             return await self._runner.drive(negotiation, negotiation.start(mechanism, initial))
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         initial = None
         raise failure
@@ -71,7 +71,7 @@ class ServerSession(ServerView):
         negotiation = self._negotiation
         try:
             return await self._runner.drive(negotiation, negotiation.answer(response))
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         response = b""
         raise failure
@@ -171,7 +171,7 @@ class Server:
         try:
             _ = await self._runner.drive(negotiation, negotiation.check(user, password))
             return negotiation.authid
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         finally:
             negotiation.close()
@@ -204,7 +204,7 @@ class Server:
             )
             self._core.audit("setpass", report.result, authid=identity)
             return report
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         password = None
         raise failure
@@ -240,7 +240,7 @@ class Server:
     async def _admin(self, body: Needs[R]) -> R:
         try:
             return await self._runner.run(body)
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         raise failure
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from sasl_core.core import ClientCore
 from sasl_core.edge import sever
-from sasl_core.errors import SaslError
 from sasl_core.facts import facts_from
 from sasl_core.runners.blocking import BlockingRunner
 from sasl_core.session import (
@@ -59,7 +58,7 @@ class ClientSession(ClientView):
         negotiation = self._negotiation
         try:
             return self._runner.drive(negotiation, negotiation.start(offered), self._interact)
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         raise failure
 
@@ -73,7 +72,7 @@ class ClientSession(ClientView):
         negotiation = self._negotiation
         try:
             return self._runner.drive(negotiation, negotiation.answer(challenge), self._interact)
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         challenge = b""
         raise failure
@@ -89,7 +88,7 @@ class ClientSession(ClientView):
         try:
             _ = self._runner.drive(negotiation, negotiation.finish(data), self._interact)
             return
-        except SaslError as error:
+        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
         data = None
         raise failure

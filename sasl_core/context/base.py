@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sasl_core._record import record
+from sasl_core._sealed import Sealed
 from sasl_core.errors import (
     printable,
 )
@@ -40,7 +41,7 @@ class CanonContext:
     side: Side
 
 
-class Context(Generic[C]):
+class Context(Sealed, Generic[C]):
     """Common to both sides.
 
     `mechanism`: the negotiated name, -PLUS included. `facts`: what the application said

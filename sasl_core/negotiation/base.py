@@ -14,8 +14,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sasl_core._record import record
+from sasl_core._sealed import Sealed
 from sasl_core.edge import backend_failure, sever
-from sasl_core.errors import PeerError, PluginError, SaslError, UsageError
+from sasl_core.errors import PeerError, PluginError, SaslError, UsageError, printable
 from sasl_core.exchange import Exchange, foreign
 from sasl_core.needs import (
     Found,
@@ -70,7 +71,7 @@ GLUE_NEEDS: Final = frozenset(
 
 
 @record
-class Reply:
+class Reply(Sealed):
     """What the protocol sends next: `data` (None: nothing, `b""`: an empty message).
 
     `done`: the exchange is over, and well. On a server, data with `done` travels in the
@@ -111,11 +112,12 @@ def need_type(need: object) -> type[object]:
     return type(need)
 
 
-class Negotiation(ABC):
+class Negotiation(Sealed, ABC):
     """One attempt to authenticate, without I/O."""
 
     __slots__ = (
         "_derived",
+        "_detail",
         "_exchange",
         "_received",
         "core",
@@ -136,6 +138,7 @@ class Negotiation(ABC):
         self._exchange: Exchange[Success] | None = None
         self._received = 0
         self._derived = False
+        self._detail: str | None = None
 
     # --- the driver's calls ------------------------------------------------------
 
@@ -163,7 +166,11 @@ class Negotiation(ABC):
         raise failure
 
     def fail(self, error: Exception) -> Need | Reply:
-        """Go on with the failure to answer: `error` is raised where the need was yielded."""
+        """Go on with the failure to answer: `error` is raised where the need was yielded.
+
+        Call it after your `except` clause, not in it: Python makes the exception that is
+        being handled the context of whatever is raised meanwhile.
+        """
         if self.phase is not ASKING:
             raise UsageError("nothing was asked", code="out-of-order")
         error = backend_failure(self.need, error)
@@ -235,7 +242,7 @@ class Negotiation(ABC):
     def error_detail(self) -> str | None:
         """Why it failed, for the administrator. Never show it to the peer."""
         context = self._current()
-        return None if context is None else context.detail
+        return self._detail if context is None else context.detail
 
     # --- the machine ------------------------------------------------------------------
 
@@ -346,6 +353,9 @@ class Negotiation(ABC):
                     # A message that says what was wrong is as good as a detail.
                     context.seterror(str(error))
                 error.detail = context.detail
+            else:
+                # It failed before there was a context: no such mechanism, a message too long.
+                self._detail = error.detail or printable(str(error))
             self._drop()
             self._report(error)
         else:
