@@ -108,10 +108,10 @@ def refusal(core: Core, plug: MechanismPlug, name: str, facts: Facts) -> Refusal
     return (
         _binding_refusal(plug, name, facts)
         or _strength_refusal(core, plug, facts)
+        or _own_refusal(plug)
         or _feature_refusal(plug, facts)
         or _flags_refusal(core, plug, facts)
         or _default_refusal(core, plug, facts)
-        or _own_refusal(plug)
     )
 
 

@@ -13,11 +13,12 @@ from abc import ABC, abstractmethod
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from sasl_core._checks import is_a
 from sasl_core._record import record
-from sasl_core._sealed import Sealed
 from sasl_core.edge import backend_failure, sever
 from sasl_core.errors import PeerError, PluginError, SaslError, UsageError, printable
 from sasl_core.exchange import Exchange, foreign
+from sasl_core.layer import Layer
 from sasl_core.needs import (
     Found,
     NeedAuthorize,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from sasl_core.context import Context
     from sasl_core.core import Core
     from sasl_core.facts import Facts
-    from sasl_core.layer import Layer
     from sasl_core.needs import Need
     from sasl_core.plugs import Needs
     from sasl_core.properties import PropertyContext
@@ -71,7 +71,7 @@ GLUE_NEEDS: Final = frozenset(
 
 
 @record
-class Reply(Sealed):
+class Reply:
     """What the protocol sends next: `data` (None: nothing, `b""`: an empty message).
 
     `done`: the exchange is over, and well. On a server, data with `done` travels in the
@@ -112,7 +112,7 @@ def need_type(need: object) -> type[object]:
     return type(need)
 
 
-class Negotiation(Sealed, ABC):
+class Negotiation(ABC):
     """One attempt to authenticate, without I/O."""
 
     __slots__ = (
@@ -186,9 +186,7 @@ class Negotiation(Sealed, ABC):
             return
         self.phase = CLOSED
         self._drop()
-        layer, self.layer = self.layer, None
-        if layer is not None:
-            layer.close()
+        self._close_layer()
 
     # --- what became of it ---------------------------------------------------------
 
@@ -337,9 +335,46 @@ class Negotiation(Sealed, ABC):
         if exchange is not None:
             exchange.close()
 
+    def _take_over(self, success: Success) -> None:
+        """Hold what a mechanism ends with to its types, and become the owner of its layer."""
+        layer: object = success.layer
+        if is_a(layer, Layer):
+            self.layer = success.layer
+        elif layer is not None:
+            self._abandon(f"returned a layer that is a {type(layer).__name__}")
+        self._check_output(success.data)
+
+    def _check_output(self, data: object) -> None:
+        if data is not None and not isinstance(data, bytes):
+            self._abandon(f"sends {type(data).__name__}; a message is bytes or None")
+
+    def _strength_problem(self) -> str | None:
+        """What is wrong with the layer that was negotiated, or with its absence."""
+        security = self.facts.security or self.core.security
+        ssf = 0 if self.layer is None else self.layer.ssf
+        external = self.facts.external_ssf
+        if ssf + external < security.min_ssf:
+            return f"ended with SSF {ssf} on top of {external}; min_ssf is {security.min_ssf}"
+        if self.layer is None:
+            return None
+        if not security.maxbufsize:
+            return "ended with a security layer, which maxbufsize 0 forbids"
+        if ssf > max(0, security.max_ssf - external):
+            return f"ended with SSF {ssf} on top of {external}; max_ssf is {security.max_ssf}"
+        return None
+
+    def _close_layer(self) -> None:
+        layer, self.layer = self.layer, None
+        if layer is not None:
+            try:
+                layer.close()
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises; it is the end.
+                self.core.log_failure("closing a security layer", error)
+
     def _failed(self, error: BaseException) -> BaseException:
         """End the exchange with `error`, and return what is raised instead of it."""
         self.phase = FAILED
+        self._close_layer()
         if isinstance(error, Exception) and not isinstance(error, SaslError):
             # Neither a mechanism nor a runner: an application's callable, or a fault of ours.
             error = foreign(error, self.mechanism or "negotiation")

@@ -68,7 +68,16 @@ class ClientNegotiation(Negotiation):
     is, whether a `NeedCallback` that surfaces will find an answer.
     """
 
-    __slots__ = ("_answers", "_asked", "_context", "_held", "_interactive", "_spoken", "rejected")
+    __slots__ = (
+        "_answers",
+        "_asked",
+        "_context",
+        "_held",
+        "_interactive",
+        "_over",
+        "_spoken",
+        "rejected",
+    )
 
     core: ClientCore
 
@@ -87,6 +96,8 @@ class ClientNegotiation(Negotiation):
         self._interactive = interactive
         self._held: object = NOTHING
         self._spoken = False
+        # The protocol has declared success; the mechanism still hears what came with it.
+        self._over = False
         self.rejected: dict[str, str] = {}
         """Why the mechanisms that were passed over were; complete when none fits."""
 
@@ -202,14 +213,17 @@ class ClientNegotiation(Negotiation):
                 detail="the server declared success before the mechanism was through",
             )
         self._check_message(data)
-        event = self._pump(self._running().answer(data))
-        if isinstance(event, Reply) and not event.done:
+        self._over = True
+        return self._pump(self._running().answer(data))
+
+    def _check_over(self) -> None:
+        """Called when the mechanism has more to say: after the protocol's success it has not."""
+        if self._over:
             raise PeerError(
                 "success in the middle of the exchange",
                 code="success-data",
                 detail="the server declared success, and the mechanism has more to say",
             )
-        return event
 
     def _current(self) -> ClientContext | None:
         return self._context
@@ -238,8 +252,10 @@ class ClientNegotiation(Negotiation):
         while need is not None:
             kind = need_type(need)
             if kind is NeedPeer:
-                self.phase = PEER
+                self._check_over()
                 output: bytes | None = need.output
+                self._check_output(output)
+                self.phase = PEER
                 if output is not None and self._received == 0 and not self._spoken:
                     self._speak_first()
                     if not self.facts.initial_response:
@@ -304,6 +320,7 @@ class ClientNegotiation(Negotiation):
         success = exchange.result
         if success is None or context is None:  # pragma: no cover - the exchange has checked it.
             self._abandon("ended without a Success")
+        self._take_over(success)
         if context.user is None:
             self._abandon("ended without canon_user")
         plug = self.core.mechanism(base_name(self.mechanism or ""))
@@ -316,8 +333,12 @@ class ClientNegotiation(Negotiation):
             context.plus or self.facts.binding_policy is BindingPolicy.REQUIRE
         ):
             context.refuse("the exchange ended without channel binding", result=Result.BADBINDING)
-        self.layer = success.layer
+        problem = self._strength_problem()
+        if problem is not None:
+            context.refuse(problem, result=Result.TOOWEAK)
         data = success.data
+        if data is not None:
+            self._check_over()
         self._exchange = None
         if self._received == 0 and data is not None and not self._spoken:
             self._speak_first()

@@ -243,6 +243,7 @@ class ServerNegotiation(Negotiation):
                         self._abandon("speaks before it has heard the initial response")
                     need = self._running().answer(self._take_initial())
                     continue
+                self._check_output(need.output)
                 self.phase = PEER
                 return Reply(b"" if need.output is None else need.output, done=False)
             if kind is NeedUser and not self._finishing:
@@ -308,10 +309,10 @@ class ServerNegotiation(Negotiation):
         if success is None:  # pragma: no cover - the exchange has checked it.
             self._abandon("ended without a Success")
         if not self._finishing:
+            self._take_over(success)
             self._finishing = True
             need = self._run(self._finish(success), GLUE_NEEDS, self.mechanism or "checkpass")
             return None if need is not None else self._completed()
-        self.layer = success.layer
         if success.data is not None and not self.facts.success_data:
             self._final = None
             self.phase = LAST
@@ -349,6 +350,9 @@ class ServerNegotiation(Negotiation):
                 f"{user.authid!r} may not act as {user.authzid!r}", result=Result.NOAUTHZ
             )
         self._check_bound(context)
+        problem = self._strength_problem()
+        if problem is not None:
+            context.refuse(problem, result=Result.TOOWEAK)
         password = context.take_password()
         if password is not None:
             yield from self._transition(user.authid, password)

@@ -27,6 +27,7 @@ def listening(heard, features):
     """A server's body that notes what it hears first, and goes on until somebody says `alice`."""
 
     def body(ctx):
+        message: bytes | None
         if features & SERVER_FIRST:
             message = yield from NeedPeer(b"hello")
         elif features & CLIENT_FIRST:
@@ -47,7 +48,7 @@ def listener(driver, toys):
     """A session of a server with one mechanism, and the list of what that hears."""
 
     def make(features, body=listening):
-        heard = []
+        heard: list[bytes | None] = []
         toys.mechanism(server_plug("TOY", body(heard, features), features))
         return driver.server(OPEN, registry=toys.registry()).session(), heard
 
@@ -260,7 +261,7 @@ def test_g5_an_empty_first_message_is_sent_as_empty_not_as_absent(speaker):
 @pytest.mark.parametrize("possible", [True, False])
 def test_g5_a_server_first_client_sends_nothing_and_hears_all(speaker, first, possible):
     """SERVER_FIRST: no initial response, and the first challenge is heard whatever is in it."""
-    heard = []
+    heard: list[bytes | None] = []
     session = speaker(answering(heard), SERVER_FIRST, initial_response=possible)
     reply = session.start("TOY")
     assert (reply.data, reply.done) == (None, False)
@@ -287,7 +288,7 @@ def test_g5_a_server_first_client_that_speaks_first_is_at_fault(speaker, at_end)
 @pytest.mark.parametrize("possible", [True, False])
 def test_g5_a_client_with_neither_flag_copes_by_itself(speaker, possible):
     """It is told whether an initial response can be sent, and hears the challenge if not."""
-    heard = []
+    heard: list[bytes | None] = []
 
     def body(ctx):
         (authid,) = yield from ctx.ask(PromptId.AUTHNAME)
