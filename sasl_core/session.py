@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sasl_core._checks import is_a
+from sasl_core._sealed import Sealed
 from sasl_core.core import ClientCore, ServerCore
 from sasl_core.errors import SaslError, UsageError
 from sasl_core.exchange import foreign
@@ -24,7 +25,7 @@ __all__ = ["ClientView", "ServerView", "SessionView", "client_answers"]
 N = TypeVar("N", bound=Negotiation)
 
 
-class SessionView(Generic[N]):
+class SessionView(Sealed, Generic[N]):
     """What can be read of a session. One session belongs to one thread or task."""
 
     __slots__ = ("_negotiation",)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sasl_core._checks import is_a
 from sasl_core._record import record
+from sasl_core._sealed import Sealed
 from sasl_core.edge import backend_failure, sever
 from sasl_core.errors import PeerError, PluginError, SaslError, UsageError, printable
 from sasl_core.exchange import Exchange, foreign
@@ -71,7 +72,7 @@ GLUE_NEEDS: Final = frozenset(
 
 
 @record
-class Reply:
+class Reply(Sealed):
     """What the protocol sends next: `data` (None: nothing, `b""`: an empty message).
 
     `done`: the exchange is over, and well. On a server, data with `done` travels in the
@@ -112,7 +113,7 @@ def need_type(need: object) -> type[object]:
     return type(need)
 
 
-class Negotiation(ABC):
+class Negotiation(Sealed, ABC):
     """One attempt to authenticate, without I/O."""
 
     __slots__ = (
