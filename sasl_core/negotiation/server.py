@@ -71,6 +71,7 @@ class ServerNegotiation(Negotiation):
         "_how",
         "_initial",
         "_kind",
+        "_later",
         "_opening",
     )
 
@@ -85,6 +86,8 @@ class ServerNegotiation(Negotiation):
         self._finishing = False
         self._final: bytes | None = None
         self._banned: dict[str, str] | None = None
+        # Properties of the authzid that a mechanism asked for before its proof.
+        self._later: tuple[str, ...] = ()
         self._how = ""
         self._kind = "login"
 
@@ -278,6 +281,7 @@ class ServerNegotiation(Negotiation):
         names = need.properties + wanted if wanted else need.properties
         if user.authzid != user.authid:
             # Bare names belong to the other identity, which is looked up after the proof.
+            self._later = tuple(name for name in need.properties if not name.startswith("*"))
             names = tuple(name for name in names if name.startswith("*"))
         return NeedUser(user.authid, user.authzid, names)
 
@@ -330,20 +334,8 @@ class ServerNegotiation(Negotiation):
         if verified.origin is not context or user is not context.user:
             context.refuse("the Verified is of another exchange", result=Result.FAIL)
         self._how = verified.how
-        anonymous = verified.how == "anonymous"
-        pending = self._pending(user)
-        if not anonymous and (user.authzid != user.authid or pending):
-            found = cast(
-                "Found",
-                (yield NeedUser(user.authzid, None, pending, identity=CanonFlag.AUTHZID)),
-            )
-            outside = user.found.result is Result.NOVERIFY
-            if found.result not in AUTHORIZABLE and not (found.result is Result.NOUSER and outside):
-                context.refuse(
-                    f"authorization identity {user.authzid!r}: {found.result.name}",
-                    result=Result.NOAUTHZ,
-                )
-            _fill(user, pending, found)
+        if verified.how != "anonymous":
+            yield from self._look_up_rest(context, user)
         decision = yield from NeedAuthorize(user.authid, user.authzid, user.properties)
         if decision is not Decision.PERMIT:
             context.refuse(
@@ -358,13 +350,33 @@ class ServerNegotiation(Negotiation):
             yield from self._transition(user.authid, password)
         return success
 
+    def _look_up_rest(self, context: ServerContext, user: User) -> Needs[None]:
+        """What no look-up has asked for yet: of the authid, then of a differing authzid (G10)."""
+        pending = self._pending(user)
+        differ = user.authzid != user.authid
+        mine = tuple(name for name in pending if name.startswith("*")) if differ else pending
+        # A user that the store does not know got this far only if verified elsewhere (G11).
+        outside = user.found.result is not Result.OK
+        for identity, name, names in (
+            (CanonFlag.AUTHID, user.authid, mine),
+            (CanonFlag.AUTHZID, user.authzid, tuple(n for n in pending if n not in mine)),
+        ):
+            if not (names or (differ and identity is CanonFlag.AUTHZID)):
+                continue
+            found = cast("Found", (yield NeedUser(name, None, names, identity=identity)))
+            result = found.result
+            if result not in AUTHORIZABLE and not (result is Result.NOUSER and outside):
+                what = "user" if identity is CanonFlag.AUTHID else "authorization identity"
+                context.refuse(f"{what} {name!r}: {result.name}", result=Result.NOAUTHZ)
+            _fill(user, names, found)
+
     def _pending(self, user: User) -> tuple[str, ...]:
-        """The application's properties that no look-up has asked for yet."""
-        wanted = self.facts.properties
+        """The properties that the application or the mechanism wants, and no look-up has had."""
+        wanted = self.facts.properties + self._later
         if not wanted:
             return wanted
         asked = user.properties.names
-        return tuple(name for name in wanted if name not in asked)
+        return tuple(name for name in dict.fromkeys(wanted) if name not in asked)
 
     def _check_bound(self, context: ServerContext) -> None:
         if context.bound is None and (

@@ -261,7 +261,9 @@ def test_g3_a_mechanism_that_needs_the_full_name_is_passed_over_without(driver, 
 
 def test_g3_a_mechanism_that_cannot_carry_an_authzid_is_passed_over(driver, toys):
     """Whoever acts for another needs ALLOWS_PROXY."""
-    passed_over(driver, toys, "authorization identity", facts={"authzid": "bob"})
+    passed_over(
+        driver, toys, "authorization identity", facts={"authzid": "bob"}, features=CLIENT_FIRST
+    )
 
 
 def test_g3_need_proxy_and_need_http_are_demands_too(driver, toys):

@@ -40,6 +40,7 @@ __all__ = [
     "BUILT_IN",
     "CLIENT_FIRST",
     "OPEN",
+    "PROXY",
     "SERVER_FIRST",
     "STRONG",
     "SpyLayer",
@@ -55,6 +56,7 @@ OPEN = {"allow_anonymous": True, "allow_cleartext": True, "scram_iteration_count
 """A configuration in which nothing is refused for want of TLS, and rounds are few."""
 
 CLIENT_FIRST, SERVER_FIRST = Feature.WANT_CLIENT_FIRST, Feature.SERVER_FIRST
+PROXY = CLIENT_FIRST | Feature.ALLOWS_PROXY
 STRONG = SecurityFlag.NOPLAINTEXT | SecurityFlag.NOANONYMOUS | SecurityFlag.NODICTIONARY
 """What a mechanism needs so that the safe defaults let it pass."""
 
@@ -156,7 +158,7 @@ def _hook(made: Made) -> Callable[[SaslUtils], list[Plug]]:
 
 
 def server_plug(
-    name: str, body: Callable[[ServerContext], Any], features: Feature = CLIENT_FIRST, **more: Any
+    name: str, body: Callable[[ServerContext], Any], features: Feature = PROXY, **more: Any
 ) -> ServerPlug:
     """The server's side of a mechanism whose `converse` is `body`."""
     members: dict[str, Any] = {
@@ -172,7 +174,7 @@ def server_plug(
 
 
 def client_plug(
-    name: str, body: Callable[[ClientContext], Any], features: Feature = CLIENT_FIRST, **more: Any
+    name: str, body: Callable[[ClientContext], Any], features: Feature = PROXY, **more: Any
 ) -> ClientPlug:
     """The client's side of a mechanism whose `converse` is `body`."""
     members: dict[str, Any] = {
