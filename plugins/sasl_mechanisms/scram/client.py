@@ -6,6 +6,8 @@ has worked are kept for the life of the `Client`, so that the next login derives
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import suppress
 from hmac import digest
 from typing import TYPE_CHECKING, Final
 
@@ -52,12 +54,12 @@ class ClientKeys:
     """Derived keys, by password, hash, salt and rounds.
 
     They are filed under an HMAC of the password with a key of this process, so that the
-    table does not hold the password itself.
+    table does not hold the password itself. Safe to share between threads.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._keys: dict[bytes, tuple[bytes, bytes, bytes]] = {}
+        self._keys: OrderedDict[bytes, tuple[bytes, bytes, bytes]] = OrderedDict()
 
     def label(self, hash_name: str, password: str, salt: bytes, iterations: int) -> bytes:
         """Under which name the keys are kept. No two inputs share one."""
@@ -71,7 +73,9 @@ class ClientKeys:
     def keep(self, label: bytes, keys: tuple[bytes, bytes, bytes]) -> None:
         """Keep the keys of a password that has worked."""
         while len(self._keys) >= CACHED_KEYS:
-            _ = self._keys.pop(next(iter(self._keys), b""), None)
+            # One call, for other threads keep and drop keys meanwhile.
+            with suppress(KeyError):
+                _ = self._keys.popitem(last=False)
         self._keys[label] = keys
 
     def close(self) -> None:

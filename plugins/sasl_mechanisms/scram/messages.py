@@ -43,6 +43,7 @@ __all__ = [
     "SERVER_ERRORS",
     "ClientFinal",
     "ClientFirst",
+    "MandatoryExtensionError",
     "ServerFinal",
     "ServerFirst",
     "auth_message",
@@ -97,6 +98,13 @@ _NONCE = re.compile(rb"[!-+\--~]+")
 _ATTRIBUTE = re.compile(rb"([A-Za-z])=[^,\0]+")
 _KNOWN = b"nrcsipvem"
 """Attributes with a place of their own (RFC 5802 section 5.1); `a` has its in the GS2 header."""
+
+
+class MandatoryExtensionError(PeerError):
+    """A message holds `m=`, which nobody may ignore and nobody has defined yet."""
+
+    def __init__(self, code: str, prefix: str = "") -> None:
+        super().__init__(f"{prefix}a mandatory extension (m=) is not supported", code=code)
 
 
 @record
@@ -363,7 +371,7 @@ def _check_extensions(code: str, extensions: bytes) -> None:
             raise PeerError("an optional attribute is not a letter, '=' and a value", code=code)
         letter = match[1]
         if letter == b"m":
-            raise PeerError("a mandatory extension (m=) is not supported", code=code)
+            raise MandatoryExtensionError(code)
         if letter in seen:
             raise PeerError("an attribute is repeated or out of its place", code=code)
         seen += letter
@@ -400,7 +408,7 @@ def _refuse(code: str, name: str, message: bytes, letters: bytes, last: bytes = 
 def _check_part(code: str, name: str, letter: str, part: bytes, which: str) -> None:
     meaning, pattern = _MEANING[letter]
     if part.startswith(b"m="):
-        raise PeerError(f"{name}: a mandatory extension (m=) is not supported", code=code)
+        raise MandatoryExtensionError(code, f"{name}: ")
     if not part.startswith(letter.encode("ascii") + b"="):
         raise PeerError(f"{name}: {which} is not {letter}=, {meaning}", code=code)
     if pattern.fullmatch(part, 2) is None:

@@ -5,7 +5,7 @@ An unknown user goes the same way as a known one, against a decoy, to the same r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sasl_core.plugin import (
     VERIFIERS,
@@ -27,6 +27,7 @@ from sasl_core.plugin import (
     verifier_from_salted_password,
 )
 from sasl_mechanisms.scram.messages import (
+    MandatoryExtensionError,
     auth_message,
     format_server_final,
     format_server_first,
@@ -35,11 +36,13 @@ from sasl_mechanisms.scram.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sasl_core.plugin import Gs2Header, SaslUtils
 
 __all__ = ["FLAGS", "NONCE_BYTES", "ScramServer"]
+
+M = TypeVar("M")
 
 NONCE_BYTES: Final = 18
 """Unpredictable bytes in a nonce: 24 characters of base64."""
@@ -67,14 +70,14 @@ class ScramServer(ServerPlug):
         self._utils = utils
 
     def converse(self, ctx: ServerContext) -> Needs[Success]:
-        first = parse_client_first((yield from NeedPeer()))
+        first = _read(parse_client_first, (yield from NeedPeer()))
         self._check_flag(ctx, first.gs2)
         user = yield from NeedUser(first.username, first.gs2.authzid, _PROPERTIES)
         verifier = ctx.verifier(user, self._hash)
         nonce = first.nonce + b64encode(ctx.utils.random(NONCE_BYTES))
         server_first = format_server_first(nonce, verifier.salt, verifier.iterations)
 
-        final = parse_client_final((yield from NeedPeer(server_first)))
+        final = _read(parse_client_final, (yield from NeedPeer(server_first)))
         # Full equality: a prefix or a suffix would let old messages in (CVE-2024-56128).
         if final.nonce != nonce:
             raise PeerError(
@@ -134,3 +137,20 @@ class ScramServer(ServerPlug):
 
 
 _PROPERTIES: Final = ("*" + VERIFIERS,)
+
+
+def _read(parse: Callable[[bytes], M], message: bytes) -> M:
+    """Parse a message; what RFC 5802 section 7 has a word for is told to the client.
+
+    Raises:
+        PeerError: it is malformed.
+    """
+    try:
+        return parse(message)
+    except MandatoryExtensionError as error:
+        error.wire = b"e=extensions-not-supported"
+        raise
+    except PeerError as error:
+        if error.code == "saslname":
+            error.wire = b"e=invalid-username-encoding"
+        raise
