@@ -51,7 +51,11 @@ def sever(error: E) -> E:
     error.__cause__ = error.__context__ = None
     if types and isinstance(error, SaslError):
         note = "caused by " + ", ".join(types)
-        error.detail = note if error.detail is None else f"{error.detail} <- {note}"
+        detail = error.detail
+        if detail is None and str(error) != error.default_message:
+            # A message that says what was wrong is as good as a detail.
+            detail = str(error)
+        error.detail = note if detail is None else f"{detail} <- {note}"
     return error
 
 

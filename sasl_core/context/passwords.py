@@ -30,6 +30,8 @@ APPLICATION: Final = "application"
 AUXPROP: Final = "auxprop"
 """The method that compares with what the property stores keep."""
 
+# These say more than that the password is wrong.
+MISSING = frozenset({Result.NOUSER, Result.NOUSERPASS})
 # After these a method is not followed by another one.
 FINAL = frozenset({Result.DISABLED, Result.EXPIRED, Result.PWLOCK, Result.NEED_OLD_PASSWD})
 
@@ -71,7 +73,7 @@ def check(
             continue
         if result is Result.OK:
             return method, prepared
-        if result is Result.NOUSER and worst is Result.BADAUTH:
+        if result in MISSING and worst is Result.BADAUTH:
             worst = result
         if result in FINAL or (method == APPLICATION and result is not Result.NOVERIFY):
             worst = result
