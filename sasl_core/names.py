@@ -29,9 +29,12 @@ class UserName:
 
     @classmethod
     def parse(cls, identity: str) -> UserName:
-        """Split a canonical identity at its last `@`; a leading `@` is part of the name."""
-        name, at, realm = identity.rpartition("@")
-        return cls(name, realm) if at and name else cls(identity)
+        """Split a canonical identity at its last `@`.
+
+        A leading `@` is part of the name, and so is a trailing one: "tim@" is not "tim".
+        """
+        name, _, realm = identity.rpartition("@")
+        return cls(name, realm) if name and realm else cls(identity)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.realm}" if self.realm else self.name

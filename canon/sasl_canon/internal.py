@@ -1,8 +1,9 @@
 """INTERNAL: the default canonicaliser, the same on both sides.
 
-Surrounding white space goes, the name is prepared with SASLprep (RFC 4013), and a name
-without a realm gets the default realm, if there is one. White space inside a name, control
-characters and an empty name are refused. It never folds case.
+Surrounding white space goes, name and realm are prepared with SASLprep (RFC 4013), each by
+itself, and a name without a realm gets the default realm, if there is one. White space
+inside, control characters, an empty name and an empty realm after an `@` are refused. It
+never folds case, and what it returns it returns again unchanged.
 
 Source: Cyrus SASL's plugin guide, "User Canonicalization (canon_user) Plugins".
 """
@@ -24,6 +25,11 @@ SASL_PLUGIN_API = 1
 
 NAME_LIMIT: Final = 256
 """Longest name, in characters, before and after preparation; the realm is not counted."""
+REALM_LIMIT: Final = 255
+"""Longest realm, in characters, before and after preparation."""
+
+# What preparation makes a blank or an `@` of that str.strip() and rpartition() would not see.
+_PLAIN: Final = {0x200B: " ", 0xFE6B: "@", 0xFF20: "@"}
 
 
 class InternalCanonicalizer(CanonUserPlug):
@@ -33,28 +39,48 @@ class InternalCanonicalizer(CanonUserPlug):
 
     def canon_user_server(self, ctx: CanonContext, user: str, flags: CanonFlag) -> str:
         del flags
-        return self._canonical(ctx, user)
+        return _canonical(user, ctx.realm)
 
     def canon_user_client(self, ctx: CanonContext, user: str, flags: CanonFlag) -> str:
         del flags
-        return self._canonical(ctx, user)
+        return _canonical(user, ctx.realm)
 
-    def _canonical(self, ctx: CanonContext, user: str) -> str:
-        # The cap comes first: preparation may make a name eighteen times longer.
-        if len(user) > NAME_LIMIT:
-            raise PeerError(
-                f"the user name is longer than {NAME_LIMIT} characters", code="bad-name"
-            )
-        name = saslprep(user.strip()).strip()
-        if not name:
-            raise PeerError("the user name is empty", code="bad-name")
-        if len(name) > NAME_LIMIT or " " in name:
-            raise PeerError(
-                "the user name holds white space, or is too long once prepared", code="bad-name"
-            )
-        if ctx.realm and "@" not in name:
-            return f"{name}@{ctx.realm}"
-        return name
+
+def _canonical(user: str, default_realm: str) -> str:
+    # The caps come first: preparation may make a name eighteen times longer.
+    if len(user) > NAME_LIMIT + 1 + REALM_LIMIT:
+        raise _too_long()
+    if not user.isascii():
+        user = user.translate(_PLAIN)
+    name, at, realm = user.strip().rpartition("@")
+    if not at:
+        name, realm = realm, default_realm
+    name = _prepared(name, NAME_LIMIT)
+    # A right-to-left name and a left-to-right realm are no mixed text: each stands by itself.
+    realm = _prepared(realm, REALM_LIMIT)
+    if not name:
+        raise PeerError("the user name is empty", code="bad-name")
+    if at and not realm:
+        # Nobody has an empty realm on purpose: "tim@" would be another spelling of "tim".
+        raise PeerError("the realm after the @ is empty", code="bad-name")
+    return f"{name}@{realm}" if realm else name
+
+
+def _prepared(part: str, limit: int) -> str:
+    if len(part) > limit:
+        raise _too_long()
+    prepared = saslprep(part)
+    if len(prepared) > limit:
+        raise _too_long()
+    if " " in prepared:
+        raise PeerError("the user name holds white space", code="bad-name")
+    return prepared
+
+
+def _too_long() -> PeerError:
+    return PeerError(
+        f"a user name has at most {NAME_LIMIT} characters, a realm {REALM_LIMIT}", code="bad-name"
+    )
 
 
 @hookimpl
