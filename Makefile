@@ -11,6 +11,9 @@ TESTS  ?= tests
 PYTEST_ARGS ?=
 
 DEBIAN_PEERS := gsasl swaks curl
+# What swaks needs for TLS: a module of Perl, in a package of its own.
+PERL_PEER    := Net::SSLeay
+PERL_PACKAGE := libnet-ssleay-perl
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -61,6 +64,7 @@ peers:
 	@missing=; for peer in $(DEBIAN_PEERS); do \
 	  command -v $$peer >/dev/null 2>&1 || missing="$$missing $$peer"; \
 	done; \
+	perl -M$(PERL_PEER) -e1 >/dev/null 2>&1 || missing="$$missing $(PERL_PACKAGE)"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then \
 	  echo "not installed:$$missing (needs root and apt-get)"; exit 0; \
