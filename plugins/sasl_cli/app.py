@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         status = _broken_pipe()
     try:
-        sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         status = _broken_pipe()
     return status

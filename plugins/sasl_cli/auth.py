@@ -69,7 +69,14 @@ def command(
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=3600.0)
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.1,
+            max=3600.0,
+            help="How long the server may take over each step.",
+        ),
     ] = 30.0,
     config: ConfigFile = None,
     appname: Annotated[

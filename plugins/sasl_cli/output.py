@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["columns", "console", "fail", "note", "one_line"]
 
+FOR_PEERS = {str(BackendError()), str(BackendError(temporary=False))}
+"""What a peer is told of an outage; it tells an administrator nothing."""
+
 LINE_LIMIT = 1500
 """Longest line of an error, in characters."""
 
@@ -39,8 +42,7 @@ def one_line(error: SaslError) -> str:
         detail = "; ".join(whys)
     if not detail or detail in message:
         return message
-    # What a peer is told of an outage tells an administrator nothing.
-    if message in detail or message == BackendError.default_message:
+    if message in detail or message in FOR_PEERS:
         return detail
     return f"{message}: {detail}"
 

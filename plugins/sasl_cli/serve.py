@@ -7,6 +7,7 @@ only over TLS, on the loopback, or where that was asked for.
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ import typer
 
 from sasl_cli import profiles
 from sasl_cli.addresses import is_loopback, parse_address, show_address
-from sasl_cli.output import note
+from sasl_cli.output import note, one_line
 from sasl_cli.settings import ConfigFile, Database, configuration
 from sasl_core.plugin import BackendError, ConfigError, UsageError, printable
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from sasl_cli.profiles import Profile
     from sasl_core import Configuration
+    from sasl_core.aio import Server
 
 __all__ = ["command"]
 
@@ -110,10 +112,12 @@ async def _serve(
     with _signals(asyncio.get_running_loop(), stop):
         async with Server(name, own_name, config=settings, appname=settings.appname) as server:
             service = profile.make_server(server, host_name=own_name, tls=tls)
+            await _look_at_the_stores(server)
             try:
                 await service.start(*address)
             except OSError as error:
-                reason = error.strerror or type(error).__name__
+                # asyncio's own text repeats the address.
+                reason = os.strerror(error.errno) if error.errno else type(error).__name__
                 raise BackendError(
                     f"cannot listen on {show_address(*address)}: {reason}", temporary=False
                 ) from None
@@ -122,6 +126,20 @@ async def _serve(
                 _ = await stop.wait()
             finally:
                 await service.close()
+
+
+async def _look_at_the_stores(server: Server) -> None:
+    """Say now what every login would run into; users may still be on their way.
+
+    Raises:
+        PluginError: a store cannot be used at all.
+    """
+    _ = server.core.stores()
+    try:
+        _ = await server.user_exists("nobody")
+    except BackendError as error:
+        if error.code != "cannot-tell":
+            note(f"warning: {one_line(error)}")
 
 
 @contextmanager

@@ -1,0 +1,212 @@
+"""`sasl config check` and `sasl plugins`: what they find, and what they say of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cli_runs import PASSWORD, Sasl, lines
+
+BROKEN = "from sasl_core.plugin import hookimpl\nSASL_PLUGIN_API = 99\n"
+
+ATTESTING = """
+from sasl_core.plugin import Feature, SecurityFlag, ServerPlug, hookimpl
+
+SASL_PLUGIN_API = 1
+
+class Plug(ServerPlug):
+    name = "X-BADGE"
+    security_flags = SecurityFlag.NOPLAINTEXT
+    features = Feature.WANT_CLIENT_FIRST
+    attests = True
+
+    def availability(self):
+        return {reason!r}
+
+    def converse(self, ctx):
+        yield from ()
+
+@hookimpl
+def sasl_server_plug_init(utils):
+    return [Plug()]
+"""
+
+
+def check(sasl: Sasl, text: str, *arguments: str, name: str = "sasl.toml"):
+    """`sasl config check` of a file with this text."""
+    file = sasl.folder / name
+    file.write_text(text)
+    return sasl.run("config", "check", "--config", str(file), *arguments)
+
+
+def test_without_files_the_defaults_hold(sasl: Sasl) -> None:
+    """No file at all is a configuration, and is said to be none."""
+    done = sasl.run("config", "check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no file on SASL_CONF_PATH" in done.stdout
+
+
+def test_where_it_comes_from_is_told(sasl: Sasl) -> None:
+    """The file that was read, those that it hides, and the applications that it knows."""
+    etc = sasl.folder / "etc"
+    etc.mkdir()
+    (etc / "sasl.toml").write_text("[applications.imap]\nlog_level = 1\n")
+    (etc / "smtp.conf").write_text("log_level: 1\n")
+    done = sasl.run("config", "check", "--appname", "smtp")
+    assert done.returncode == 0
+    assert f"smtp: read from {etc / 'sasl.toml'}" in done.stdout
+    assert "imap" in done.stdout
+    assert f"warning: {etc / 'smtp.conf'} is not read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "problem"),
+    [
+        ("allow_anonymos = true", (), "did you mean 'allow_anonymous'?"),
+        ("log_level = 'loud'", (), "log_level"),
+        ("= nonsense", (), "sasl.toml:1"),
+        ('mech_list = ["PLIAN"]', (), "did you mean 'PLAIN'?"),
+        ('plugin_list = ["nobody:PLAIN"]', (), "nobody:PLAIN"),
+        ('auxprop_plugin = ["sasldbb"]', (), "did you mean 'sasldb'?"),
+        ("[auxprop.sasldb]\npat = 'x'", (), "did you mean 'path'?"),
+        ("[auxprop.sasldb]\ntimeout = 'soon'", (), "timeout"),
+        ("[auxprop.nowhere]\npath = 'x'", (), "nowhere"),
+        ("[mechanisms.PLAIN]\nfoo = 1", (), "takes no options"),
+        ("[applications.imap]\nlog_levl = 1", ("--appname", "imap"), "did you mean 'log_level'?"),
+        ("log_level = 1", ("--appname", "a/b"), "an application's name"),
+    ],
+)
+def test_whatever_is_wrong_is_named(
+    sasl: Sasl, text: str, arguments: tuple[str, ...], problem: str
+) -> None:
+    """Core keys and plugins' tables alike: the place, the nearest match where there is one, 1."""
+    done = check(sasl, text, *arguments)
+    assert done.returncode == 1
+    assert problem in done.stderr
+    assert all(line.startswith("sasl: ") for line in lines(done.stderr))
+
+
+def test_all_is_told_at_once(sasl: Sasl) -> None:
+    """Two plugins with wrong tables and a mechanism that is not there: three lines."""
+    done = check(
+        sasl,
+        'mech_list = ["SCRAM-SHA-256", "NOPE"]\n'
+        "[auxprop.sasldb]\npat = 'x'\n[mechanisms.PLAIN]\nfoo = 1\n",
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 3
+
+
+def test_values_are_not_shown(sasl: Sasl) -> None:
+    """What stands in a file may be a secret: an error names the key, not the value."""
+    for text in (
+        f"[auxprop.sasldb]\ntimeout = '{PASSWORD}'",
+        f"[auxprop.sasldb]\npassword = '{PASSWORD}'",
+        f"allow_anonymous = '{PASSWORD}'",
+        f"'{PASSWORD}",
+    ):
+        assert check(sasl, text).returncode == 1
+
+
+def test_a_file_that_is_not_there(sasl: Sasl) -> None:
+    """--config of nothing is an error; it does not fall back on the defaults."""
+    done = sasl.run("config", "check", "--config", "nowhere.toml")
+    assert done.returncode == 1
+    assert "there is no such file" in done.stderr
+
+
+def test_a_broken_plugin_that_nothing_refers_to_is_a_warning(sasl: Sasl) -> None:
+    """It spoils no configuration that does not name it, and does one that does."""
+    sasl.module("broken_one", BROKEN)
+    sasl.install("broken-one", ("mechanisms", "X-BROKEN", "broken_one"))
+    done = check(sasl, 'mech_list = ["PLAIN"]')
+    assert done.returncode == 0
+    assert "warning: mechanisms X-BROKEN: " in done.stderr
+    done = check(sasl, 'mech_list = ["PLAIN", "X-BROKEN"]')
+    assert done.returncode == 1
+    assert "sasl: mechanisms X-BROKEN: " in done.stderr
+
+
+# --- sasl plugins ---------------------------------------------------------------------------
+
+
+def listed(sasl: Sasl, *arguments: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """What `sasl plugins --json` tells, by kind and name."""
+    done = sasl.run("plugins", "--json", *arguments)
+    assert done.returncode == 0
+    return {(row["kind"], row["name"]): row for row in json.loads(done.stdout)}
+
+
+def test_the_built_ins_are_all_there(sasl: Sasl) -> None:
+    """What this distribution declares is listed, and every one of them works."""
+    from importlib.metadata import distribution
+
+    rows = listed(sasl)
+    declared = {
+        (point.group.removeprefix("sasl_core."), point.name)
+        for point in distribution("sasl-core").entry_points
+        if point.group.startswith("sasl_core.")
+    }
+    assert set(rows) == declared
+    assert all(row["available"] and row["distribution"] == "sasl-core" for row in rows.values())
+    scram = rows["mechanisms", "SCRAM-SHA-256"]
+    assert scram["api"] == 1
+    assert scram["sides"] == ["client", "server"]
+    assert {"NOPLAINTEXT", "MUTUAL_AUTH"} <= set(scram["flags"])
+    assert "CHANNEL_BINDING" in scram["features"]
+    assert "NOPLAINTEXT" not in rows["mechanisms", "PLAIN"]["flags"]
+
+
+def test_the_table_fits_a_terminal_and_says_it_all(sasl: Sasl) -> None:
+    """Every name, flag and feature of the JSON is in the table, within 80 columns."""
+    done = sasl.run("plugins")
+    shown = set(done.stdout.split())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, lines(done.stdout))) <= 80
+    assert "\x1b" not in done.stdout
+    for (kind, name), row in listed(sasl).items():
+        assert {kind, name, *row["flags"], *row["features"]} <= shown
+
+
+@pytest.mark.parametrize("reason", [None, "its reader is not plugged in"])
+def test_who_may_attest_is_told(sasl: Sasl, reason: str | None) -> None:
+    """A mechanism that decides on its own says so; one that cannot work here says why."""
+    sasl.module("badge", ATTESTING.format(reason=reason))
+    sasl.install("badge-reader", ("mechanisms", "X-BADGE", "badge"))
+    row = listed(sasl)["mechanisms", "X-BADGE"]
+    assert row["attests"] is True
+    assert row["sides"] == ["server"]
+    assert (row["available"], row["reason"]) == (reason is None, reason)
+    table = " ".join(sasl.run("plugins").stdout.split())
+    assert (f"not usable: {reason}" if reason else "attests") in table
+
+
+def test_broken_plugins_are_listed_with_their_reason(sasl: Sasl) -> None:
+    """A newer interface, a failing import, a malformed name, a claim of two: each told."""
+    sasl.module("newer", BROKEN)
+    sasl.module("failing", f"raise ValueError({PASSWORD!r})")
+    sasl.install("newer", ("mechanisms", "X-NEWER", "newer"))
+    sasl.install("failing", ("auxprop", "failing", "failing"), ("mechanisms", "lower", "failing"))
+    sasl.install("one", ("profiles", "imap", "one"))
+    sasl.install("two", ("profiles", "imap", "two"))
+    rows = listed(sasl)
+    assert "plugin interface 99" in str(rows["mechanisms", "X-NEWER"]["reason"])
+    assert "ValueError" in str(rows["auxprop", "failing"]["reason"])
+    assert "no mechanism name" in str(rows["mechanisms", "lower"]["reason"])
+    assert "'two'" in str(rows["profiles", "imap"]["reason"])
+    assert rows["mechanisms", "PLAIN"]["available"]
+    table = sasl.run("plugins")
+    assert table.returncode == 0
+    assert table.stdout.count("not usable") == 5
+
+
+def test_a_wrong_configuration_does_not_hide_the_plugins(sasl: Sasl) -> None:
+    """The list is there to find out what is wrong: it goes on with the defaults, and says so."""
+    file = sasl.folder / "wrong.toml"
+    file.write_text("allow_anonymos = true\n")
+    done = sasl.run("plugins", "--config", str(file))
+    assert done.returncode == 0
+    assert "allow_anonymous" in done.stderr
+    assert "SCRAM-SHA-256" in done.stdout

@@ -1,0 +1,366 @@
+"""`sasl serve` and `sasl auth` against each other, over TCP."""
+
+from __future__ import annotations
+
+import signal
+import smtplib
+import socket
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from cli_runs import PASSWORD, Sasl, lines
+
+
+def log_in(sasl: Sasl, url: str, *options: str, password: str = PASSWORD):
+    return sasl.run("auth", url, "--user", "tim", "-p", *options, stdin=password.encode())
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "scram-sha-256", None])
+def test_a_user_logs_in(sasl: Sasl, mechanism: str | None) -> None:
+    """The right password: 0 and who it is; the wrong one: 1 and a line."""
+    sasl.user("tim")
+    options = () if mechanism is None else ("--mechanism", mechanism)
+    used = (mechanism or "SCRAM-SHA-256").upper()
+    with sasl.serving("--db", str(sasl.db)) as served:
+        url = f"smtp://{served.address}"
+        done = log_in(sasl, url, *options)
+        assert (done.returncode, done.stdout) == (0, f"authenticated as tim by {used}\n")
+        done = log_in(sasl, url, *options, password="wrong")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "authentication failed" in done.stderr
+        # A password that goes in clear is never passed over in silence.
+        assert ("allow_cleartext is implied" in done.stderr) is (used == "PLAIN")
+
+
+def test_the_servers_log_tells_each_login(sasl: Sasl) -> None:
+    """Standard error has a line for each, with the administrator's detail and no secret."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        url = f"smtp://{served.address}"
+        log_in(sasl, url)
+        log_in(sasl, url, password="wrong")
+        assert served.end(signal.SIGTERM) == 0
+    assert "login OK: mechanism=SCRAM-SHA-256 authid=tim" in served.log
+    assert "login BADAUTH: mechanism=SCRAM-SHA-256 authid=tim" in served.log
+    assert "wrong proof" in served.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(sasl: Sasl, number: signal.Signals) -> None:
+    """0, clients are sent away with 421, nobody listens any more, the store is closed."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        with (
+            socket.create_connection(("127.0.0.1", served.port), timeout=10) as client,
+            client.makefile("rb") as replies,
+        ):
+            assert replies.readline().startswith(b"220 ")
+            assert served.end(number) == 0
+            assert replies.readline().startswith(b"421 ")
+            assert replies.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", served.port), timeout=10)
+    # SQLite removes its log when the last connection is closed.
+    assert [p.name for p in sasl.folder.glob("users.sqlite*")] == ["users.sqlite"]
+
+
+def test_cleartext_on_the_loopback_is_implied_and_said(sasl: Sasl) -> None:
+    """PLAIN is offered there without TLS, and a line says why; asked for, none does."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        assert "PLAIN" in offered(served.port)
+        served.end(signal.SIGTERM)
+    assert "--allow-cleartext is implied" in served.log
+    with sasl.serving("--db", str(sasl.db), "--allow-cleartext") as served:
+        assert "PLAIN" in offered(served.port)
+        served.end(signal.SIGTERM)
+    assert "implied" not in served.log
+
+
+def test_beyond_the_loopback_cleartext_is_refused(sasl: Sasl) -> None:
+    """On all interfaces PLAIN is neither offered nor taken without TLS, unless asked for."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db), listen="0.0.0.0:0") as served:
+        assert offered(served.port) == {"SCRAM-SHA-256"}
+        done = log_in(sasl, f"smtp://127.0.0.1:{served.port}", "--mechanism", "PLAIN")
+        assert done.returncode == 1
+        assert log_in(sasl, f"smtp://127.0.0.1:{served.port}").returncode == 0
+    with sasl.serving(
+        "--db", str(sasl.db), "--allow-cleartext", listen="0.0.0.0:0"
+    ) as served:  # fmt: skip
+        assert "PLAIN" in offered(served.port)
+
+
+def offered(port: int) -> set[str]:
+    """What EHLO offers, as the standard library's client reads it."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+        client.ehlo()
+        return set(client.esmtp_features["auth"].split())
+
+
+def test_anonymous_is_let_in_only_when_asked(sasl: Sasl) -> None:
+    """Without --anonymous it is not offered; with it nobody needs a password."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        done = sasl.run("auth", f"smtp://{served.address}", "--mechanism", "ANONYMOUS")
+        assert done.returncode == 1
+    with sasl.serving("--db", str(sasl.db), "--anonymous") as served:
+        done = sasl.run("auth", f"smtp://{served.address}", "--mechanism", "ANONYMOUS")
+        assert (done.returncode, done.stdout) == (0, "authenticated as anonymous by ANONYMOUS\n")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
+def test_ipv6_is_written_in_brackets(sasl: Sasl) -> None:
+    """`[::1]:0` is listened on, printed and taken in the same form."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db), listen="[::1]:0") as served:
+        assert served.address == f"[::1]:{served.port}"
+        assert log_in(sasl, f"smtp://{served.address}", "--mechanism", "PLAIN").returncode == 0
+
+
+def test_a_trace_shows_the_conversation_without_its_secrets(sasl: Sasl) -> None:
+    """--trace draws every line; password, proof and signature are masked, names are not."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        url = f"smtp://{served.address}"
+        plain = log_in(sasl, url, "--mechanism", "PLAIN", "--trace")
+        scram = log_in(sasl, url, "--trace")
+        wrong = log_in(sasl, url, "--trace", password="wrong")
+    assert "AUTH PLAIN ****" in plain.stdout
+    assert r"\0tim\0****" in plain.stdout
+    assert "n,,n=tim,r=" in scram.stdout
+    assert "p=****" in scram.stdout
+    assert "v=****" in scram.stdout
+    assert scram.stdout.endswith("authenticated as tim by SCRAM-SHA-256\n")
+    assert "e=invalid-proof" in wrong.stdout
+    assert wrong.returncode == 1
+    assert max(map(len, lines(scram.stdout))) <= 80
+
+
+def test_acting_for_another_is_refused(sasl: Sasl) -> None:
+    """--authzid reaches the server, whose default is to let nobody act for another."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        url = f"smtp://{served.address}"
+        assert log_in(sasl, url, "--authzid", "ann").returncode == 1
+        assert log_in(sasl, url, "--authzid", "tim").returncode == 0
+        served.end(signal.SIGTERM)
+    assert "authid=tim authzid=ann" in served.log
+
+
+# --- TLS --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1, and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert_file, key_file
+
+
+def test_tls_is_used_where_it_is_offered(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
+    """STARTTLS comes first of itself, is checked against --cafile, and carries PLAIN."""
+    cert, key = map(str, certificate)
+    sasl.user("tim")
+    with sasl.serving(
+        "--db", str(sasl.db), "--tls-cert", cert, "--tls-key", key, listen="0.0.0.0:0"
+    ) as served:  # fmt: skip
+        url = f"smtp://127.0.0.1:{served.port}"
+        done = log_in(sasl, url, "--mechanism", "PLAIN", "--cafile", cert, "--trace")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert "TLS from here on" in done.stdout
+        assert log_in(sasl, url, "--starttls", "--cafile", cert).returncode == 0
+        untrusted = log_in(sasl, url)
+        assert untrusted.returncode == 1
+        assert "certificate" in untrusted.stderr
+        assert log_in(sasl, url, "--no-starttls", "--mechanism", "PLAIN").returncode == 1
+        assert log_in(sasl, url, "--no-starttls").returncode == 0
+
+
+def test_tls_that_is_insisted_on_and_not_offered(sasl: Sasl) -> None:
+    """--starttls gives up before a password could go."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        done = log_in(sasl, f"smtp://{served.address}", "--starttls", "--trace")
+    assert done.returncode == 1
+    assert "does not offer STARTTLS" in done.stderr
+    assert "AUTH SCRAM-SHA-256 " not in done.stdout.partition("250 AUTH")[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--tls-key", "key.pem"), "--tls-key goes with --tls-cert"),
+        (("--tls-cert", "nowhere.pem"), "nowhere.pem"),
+        (("--tls-cert", "key.pem"), "key.pem"),
+        (("--db", ""), "path"),
+        (("--config", "nowhere.toml"), "no such file"),
+        (("--host-name", "a b"), "host"),
+    ],
+)
+def test_what_cannot_be_served_ends_at_once(
+    sasl: Sasl, certificate: tuple[Path, Path], options: tuple[str, ...], problem: str
+) -> None:
+    """Files that are not there or do not belong together: one line, and 1."""
+    del certificate
+    done = sasl.run("serve", "smtp", "--listen", "127.0.0.1:0", "--allow-cleartext", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert problem in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1", "127.0.0.1:", "::1:0", "[::1]", "[::1", "127.0.0.1:x", "a b:1"]
+)
+def test_what_is_no_address_to_listen_on(sasl: Sasl, address: str) -> None:
+    """HOST:PORT, nothing less: one line, and 1."""
+    done = sasl.run("serve", "smtp", "--listen", address)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("sasl: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_store_that_is_not_there_is_a_warning(sasl: Sasl) -> None:
+    """A mistyped path is said at once; users that are made later log in all the same."""
+    with sasl.serving("--db", str(sasl.db)) as served:
+        sasl.user("tim")
+        assert log_in(sasl, f"smtp://{served.address}").returncode == 0
+        served.end(signal.SIGTERM)
+    assert "sasl: warning: sasldb" in served.log
+    assert "does not exist" in served.log
+
+
+def test_an_address_that_is_taken(sasl: Sasl) -> None:
+    """The system's reason is told."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        done = sasl.run("serve", "smtp", "--listen", address, "--allow-cleartext")
+    assert done.returncode == 1
+    assert lines(done.stderr)[-1].startswith(f"sasl: cannot listen on {address}: ")
+    assert "in use" in done.stderr
+
+
+def test_a_profile_that_is_not_there(sasl: Sasl) -> None:
+    """Both commands name it; one that cannot be served says what it lacks."""
+    sasl.module("half", "PORT = 7")
+    sasl.install("half", ("profiles", "half", "half"))
+    for done in (
+        sasl.run("serve", "smpt", "--listen", "127.0.0.1:0"),
+        sasl.run("auth", "smpt://127.0.0.1:1", "--mechanism", "ANONYMOUS"),
+    ):
+        assert done.returncode == 1
+        assert "did you mean 'smtp'?" in done.stderr
+    done = sasl.run("serve", "half", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    assert "make_server" in done.stderr
+
+
+def test_a_strangers_profile_is_served_and_logged_in_to(sasl: Sasl) -> None:
+    """The command line knows no protocol: one that wraps SMTP under another name works as well."""
+    sasl.module(
+        "sealed",
+        """
+        from sasl_profiles.smtp import make_client, make_server
+
+        PORT = 1
+        """,
+    )
+    sasl.install("sealed", ("profiles", "sealed", "sealed"))
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db), profile="sealed") as served:
+        assert log_in(sasl, f"sealed://{served.address}").returncode == 0
+
+
+# --- sasl auth alone -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:25",
+        "smtp:127.0.0.1",
+        "smtp://",
+        f"smtp://tim:{PASSWORD}@127.0.0.1:25",
+        "smtp://127.0.0.1:70000",
+        "smtp://[::1:25",
+        "smtp://127.0.0.1/path",
+    ],
+)
+def test_what_is_no_server(sasl: Sasl, url: str) -> None:
+    """A URL that is none, or holds more than an address: one line, nothing of it repeated."""
+    done = sasl.run("auth", url, "--mechanism", "ANONYMOUS")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_nobody_to_log_in(sasl: Sasl) -> None:
+    """Without --user and without a mechanism that needs none there is nothing to try."""
+    done = sasl.run("auth", "smtp://127.0.0.1:1")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "sasl: give --user, or a --mechanism that needs none\n",
+    )
+
+
+def test_a_server_that_is_not_there(sasl: Sasl) -> None:
+    """Nobody listens: one line, and 1."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+    done = log_in(sasl, f"smtp://127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert "cannot be reached" in done.stderr
+
+
+def test_a_server_that_says_nothing(sasl: Sasl) -> None:
+    """--timeout bounds the wait."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"smtp://127.0.0.1:{silent.getsockname()[1]}"
+        done = log_in(sasl, url, "--timeout", "0.3")
+    assert (done.returncode, done.stderr) == (1, "sasl: the server did not answer in time\n")
+
+
+def test_a_certificate_file_that_is_none(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
+    """--cafile of nothing, or of a key: the file is named."""
+    for name in ("nowhere.pem", str(certificate[1])):
+        done = log_in(sasl, "smtp://127.0.0.1:1", "--cafile", name)
+        assert done.returncode == 1
+        assert Path(name).name in done.stderr
+    done = log_in(sasl, "smtp://127.0.0.1:1", "--cafile", "x", "--no-starttls")
+    assert "nothing to do with" in done.stderr
