@@ -6,11 +6,13 @@ themselves; none of it is on behalf of a peer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from sasl_core._checks import is_a
 from sasl_core._record import record
-from sasl_core.errors import BackendError, PluginError, SaslError, UsageError
+from sasl_core.errors import BackendError, PluginError, SaslError, UsageError, printable
+from sasl_core.exchange import foreign
 from sasl_core.flags import SetpassFlag
 from sasl_core.names import UserName
 from sasl_core.needs import Change, Found, NeedStore, NeedUser, PasswordAnswer
@@ -19,11 +21,13 @@ from sasl_core.results import Result
 from sasl_core.saslprep import saslprep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sasl_core.core import ServerCore
-    from sasl_core.plugs import AuxpropPlug, Needs
+    from sasl_core.plugs import AuxpropPlug, Needs, Plug, ServerPlug
     from sasl_core.verifier import ScramVerifier
+
+R = TypeVar("R")
 
 __all__ = [
     "PASSWORD_LIMIT",
@@ -66,6 +70,21 @@ class SetpassReport:
         return self.result is Result.OK
 
 
+def _of(plug: Plug, body: Needs[R]) -> Needs[R]:
+    """`body` of `plug`, whose exceptions become ours, and name it.
+
+    Raises:
+        PluginError: it raised what is not of our family.
+    """
+    try:
+        return (yield from body)
+    except SaslError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
+        failure = foreign(error, plug.name)
+    raise failure
+
+
 # --- look-ups ---------------------------------------------------------------------
 
 
@@ -79,10 +98,12 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
     """
     stores = core.stores()
     if core.first_secret is None:
-        core.first_secret = (yield from stores[0].decoy_secret()) if stores else None
+        core.first_secret = (
+            (yield from _of(stores[0], stores[0].decoy_secret())) if stores else None
+        )
         core.first_secret = core.first_secret or core.random_secret
     if len(stores) == 1:
-        found = yield from stores[0].lookup(user, names)
+        found = yield from _of(stores[0], stores[0].lookup(user, names))
         if found.__class__ is not Found or found.result is Result.UNAVAIL:
             _check_found(stores[0], found)
         return found
@@ -90,7 +111,7 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
     values: dict[str, tuple[bytes, ...]] = {}
     verifiers: dict[str, ScramVerifier] = {}
     for plug in stores:
-        found = yield from plug.lookup(user, names)
+        found = yield from _of(plug, plug.lookup(user, names))
         _check_found(plug, found)
         result = _merge(result, found.result)
         for name, value in found.values.items():
@@ -155,7 +176,7 @@ def _store_each(
                 delete=change.delete,
                 expected=change.expected,
             )
-        result = yield from plug.update(user, wanted)
+        result = yield from _of(plug, plug.update(user, wanted))
         if not is_a(result, Result):
             raise PluginError(plug.name, "", f"update returned {type(result).__name__}, not Result")
         targets.append(TargetResult(f"auxprop:{plug.name}", result))
@@ -178,11 +199,16 @@ def set_password(
     canonical.
 
     Raises:
-        UsageError: an empty password without DISABLE, CREATE with DISABLE, or a password
-            that SASLprep refuses.
+        UsageError: an empty password without DISABLE, CREATE with DISABLE, a password
+            that SASLprep refuses, or CURMECH_ONLY of no mechanism, or of one that keeps
+            no secret.
+        BackendError: neither a mechanism nor a store would keep the password.
     """
     if not is_a(password, (str, type(None))):
         raise UsageError(f"a password is a string, not {type(password).__name__}")
+    only = bool(flags & SetpassFlag.CURMECH_ONLY)
+    if only is not (current is not None):
+        raise UsageError("CURMECH_ONLY and the name of a mechanism go together")
     disable = bool(flags & SetpassFlag.DISABLE)
     if disable and flags & SetpassFlag.CREATE:
         raise UsageError("CREATE and DISABLE exclude each other")
@@ -204,24 +230,33 @@ def set_password(
     user = UserName.parse(identity)
     values: dict[str, tuple[bytes, ...]] = {}
     targets: list[TargetResult] = []
-    for plug in core.server_plugs(current if flags & SetpassFlag.CURMECH_ONLY else None):
+    for plug in core.secret_plugs(current):
         try:
-            made = yield from plug.setpass(user, prepared, flags)
+            made = yield from _secrets(plug, user, prepared, flags)
         except SaslError as error:
             targets.append(TargetResult(plug.name, error.result, error.detail or str(error)))
             continue
         if made is None:
             continue
         for name, more in made.items():
-            values[name] = values.get(name, ()) + tuple(more)
+            values[name] = values.get(name, ()) + more
         targets.append(TargetResult(plug.name, Result.OK))
-    if prepared is not None and not flags & SetpassFlag.CURMECH_ONLY:
+    if only and not targets:
+        raise UsageError(f"{printable(current, 40)} keeps no secret of its own")
+    if prepared is not None and not targets and not _keeps_plaintext(core, flags):
+        raise BackendError(
+            "nobody keeps the password",
+            code="no-secret-kept",
+            temporary=False,
+            detail="no mechanism that keeps a secret is installed, and no store takes plaintext",
+        )
+    if prepared is not None and not only:
         # With NOPLAIN the old plaintext goes too: it is not the password any more.
         values[PASSWORD] = () if flags & SetpassFlag.NOPLAIN else (prepared,)
     change = Change(
         {} if disable else values,
         # Verifiers of the old password must not outlive it, whatever their hash.
-        replace_verifiers=not disable and not flags & SetpassFlag.CURMECH_ONLY,
+        replace_verifiers=not disable and not only,
         disabled=disable,
         create=bool(flags & SetpassFlag.CREATE),
         exist_ok=True,
@@ -232,6 +267,29 @@ def set_password(
     else:
         result, written = failed.result, []
     return SetpassReport(user, result, (*written, *targets))
+
+
+def _secrets(
+    plug: ServerPlug, user: UserName, password: bytes | None, flags: SetpassFlag
+) -> Needs[Mapping[str, tuple[bytes, ...]] | None]:
+    """What the glue is to store for a mechanism, None when that has no secret of its own.
+
+    Raises:
+        PluginError: it raised, or returned, what it must not.
+    """
+    made: object = yield from _of(plug, plug.setpass(user, password, flags))
+    if made is None:
+        return None
+    if is_a(made, Mapping):
+        given = cast("Mapping[str, Iterable[bytes]]", made)
+        return {name: tuple(values) for name, values in given.items()}
+    raise PluginError(plug.name, "", f"setpass returned {type(made).__name__}, not properties")
+
+
+def _keeps_plaintext(core: ServerCore, flags: SetpassFlag) -> bool:
+    return not flags & SetpassFlag.NOPLAIN and any(
+        plug.writable and plug.plaintext for plug in core.stores()
+    )
 
 
 def transition(core: ServerCore, identity: str, password: bytes) -> Needs[Result]:
@@ -245,12 +303,15 @@ def transition(core: ServerCore, identity: str, password: bytes) -> Needs[Result
     if found.result not in (Result.OK, Result.NOUSER, Result.NOVERIFY) or kept:
         return Result.NOCHANGE
     values: dict[str, tuple[bytes, ...]] = {}
-    for plug in core.server_plugs(None):
-        made = yield from plug.setpass(user, password, SetpassFlag.CREATE)
+    for plug in core.secret_plugs(None):
+        made = yield from _secrets(plug, user, password, SetpassFlag.CREATE)
         for name, more in (made or {}).items():
-            values[name] = values.get(name, ()) + tuple(more)
-    if core.transition_plaintext:
+            values[name] = values.get(name, ()) + more
+    if core.transition_plaintext and _keeps_plaintext(core, SetpassFlag.NONE):
         values[PASSWORD] = (password,)
+    if not values:
+        # A user without any secret would be none the better for being there.
+        return Result.NOCHANGE
     change = Change(values, create=True, exist_ok=True, expected={VERIFIERS: ()})
     return (yield from NeedStore(user, change))
 
@@ -263,7 +324,7 @@ def check_by_plug(
 ) -> Needs[PasswordAnswer]:
     """Ask the pwcheck plugin `method`."""
     plug = core.password_plug(method)
-    answer = yield from plug.check_password(user, password, service)
+    answer = yield from _of(plug, plug.check_password(user, password, service))
     if not is_a(answer, PasswordAnswer):
         raise PluginError(
             method, "", f"check_password returned {type(answer).__name__}, not PasswordAnswer"
@@ -279,7 +340,8 @@ def user_exists(core: ServerCore, identity: str) -> Needs[Result]:
         if method == "auxprop":
             result = (yield from look_up(core, user, ())).result
         else:
-            result = (yield from core.password_plug(method).user_exists(user)).result
+            plug = core.password_plug(method)
+            result = (yield from _of(plug, plug.user_exists(user))).result
         if result in (Result.OK, Result.DISABLED):
             return result
         if result is Result.UNAVAIL:
@@ -293,6 +355,6 @@ def list_users(core: ServerCore) -> Needs[list[UserName]]:
     """Every user of every store, each once."""
     users: dict[UserName, None] = {}
     for plug in core.stores():
-        for user in (yield from plug.users()):
+        for user in (yield from _of(plug, plug.users())):
             users[user] = None
     return list(users)

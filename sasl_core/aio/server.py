@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sasl_core import accounts
 from sasl_core.core import ServerCore
 from sasl_core.edge import sever
-from sasl_core.errors import BackendError
+from sasl_core.errors import BackendError, SaslError
 from sasl_core.facts import facts_from
 from sasl_core.flags import SetpassFlag
 from sasl_core.results import Result
@@ -197,6 +197,7 @@ class Server:
             BackendError: a store failed.
         """
         self._core.check_open()
+        identity: str | None = None
         try:
             identity = canonical(self._core, user)
             report = await self._runner.run(
@@ -206,6 +207,9 @@ class Server:
             return report
         except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
             failure = sever(error)
+        if isinstance(failure, SaslError):
+            detail = failure.detail or str(failure)
+            self._core.audit("setpass", failure.result, authid=identity, detail=detail)
         password = None
         raise failure
 

@@ -10,7 +10,15 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from sasl_core.accounts import PASSWORD_LIMIT
-from sasl_core.errors import BackendError, MechanismError, PeerError, UsageError, printable
+from sasl_core.errors import (
+    BackendError,
+    MechanismError,
+    PeerError,
+    PluginError,
+    SaslError,
+    UsageError,
+    printable,
+)
 from sasl_core.names import UserName
 from sasl_core.needs import Found, NeedDerivation, NeedPassword, NeedUser
 from sasl_core.properties import PASSWORD, VERIFIERS
@@ -43,7 +51,9 @@ def check(
 
     Raises:
         AuthenticationError: none did.
-        BackendError: none did, and one could not be asked.
+        BackendError: none did, and one could not be asked; or the application's callback
+            could not be asked at all.
+        PluginError: none did, and one broke.
         MechanismError: `pwcheck_method` names an unknown method.
     """
     if len(password) > PASSWORD_LIMIT:
@@ -59,7 +69,7 @@ def check(
     # A method that reads the store looks the user up; the others need the name alone.
     if methods and methods[0] != AUXPROP:
         _ = ctx.adopt(authid, authzid, Found(Result.NOVERIFY))
-    outage: BackendError | None = None
+    outage: SaslError | None = None
     worst = Result.BADAUTH
     for method in methods:
         try:
@@ -67,7 +77,10 @@ def check(
                 result = yield from _check_store(ctx, core, authid, authzid, prepared)
             else:
                 result = yield from _ask(ctx, core, method, prepared)
-        except BackendError as error:
+        except (BackendError, PluginError) as error:
+            if method == APPLICATION:
+                # Its word would have been final; nobody else can speak for the application.
+                raise
             ctx.seterror(error.detail or str(error))
             outage = error
             continue

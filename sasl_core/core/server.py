@@ -19,7 +19,7 @@ from sasl_core.errors import (
 from sasl_core.flags import Feature, Side
 from sasl_core.names import base_name
 from sasl_core.plugcodes import NO_SIDE
-from sasl_core.plugs import AuxpropPlug
+from sasl_core.plugs import AuxpropPlug, ServerPlug
 from sasl_core.plugset import Plugs
 from sasl_core.properties import VERIFIERS
 from sasl_core.registry import Registry
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sasl_core.audit import AuditListener
     from sasl_core.needs import User
-    from sasl_core.plugs import PwcheckPlug, ServerPlug
+    from sasl_core.plugs import PwcheckPlug
 
 
 from sasl_core.core.base import LOG_FAILURE, LOG_SUCCESS, Config, Core
@@ -101,12 +101,14 @@ class ServerCore(Core):
         """The usable server plugs of `mech_list` (or of all installed); `only` that one.
 
         Raises:
-            MechanismError: `only` is not usable.
+            PluginError: `only` is not usable.
         """
         if only is not None:
             return [self.mechanism(base_name(only))]
         wanted = self.wanted
-        names = self.registry.names("mechanisms") if wanted is None else wanted
+        return self._usable(self.registry.names("mechanisms") if wanted is None else wanted)
+
+    def _usable(self, names: Iterable[str]) -> list[ServerPlug]:
         plugs: list[ServerPlug] = []
         for name in dict.fromkeys(map(base_name, names)):
             try:
@@ -115,6 +117,20 @@ class ServerCore(Core):
                 # A client-only mechanism is no fault.
                 if error.code != NO_SIDE:
                     self.log_failure(f"mechanism {name!r}", error)
+        return plugs
+
+    def secret_plugs(self, only: str | None) -> list[ServerPlug]:
+        """Those that `setpass` asks: of `mech_list`, or `only` that one.
+
+        Where none of `mech_list` keeps a secret (PLAIN alone, say) those of all that are
+        installed: without their secrets nobody could log in.
+
+        Raises:
+            PluginError: `only` is not usable.
+        """
+        plugs = self.server_plugs(only)
+        if only is None and self.wanted is not None and not any(map(_keeps_secrets, plugs)):
+            return self._usable(self.registry.names("mechanisms"))
         return plugs
 
     def stores(self) -> tuple[AuxpropPlug, ...]:
@@ -251,3 +267,7 @@ class ServerCore(Core):
         wanted = self.wanted
         allowed = wanted is None or base in wanted or f"{base}-PLUS" in wanted
         return allowed and bool(self.mechanism(base).features & Feature.CHANNEL_BINDING)
+
+
+def _keeps_secrets(plug: ServerPlug) -> bool:
+    return type(plug).setpass is not ServerPlug.setpass

@@ -14,6 +14,8 @@ from sasl_core._checks import is_a
 from sasl_core.accounts import transition
 from sasl_core.context import ServerContext
 from sasl_core.errors import (
+    AuthenticationError,
+    BackendError,
     MechanismError,
     PeerError,
     PluginError,
@@ -146,6 +148,16 @@ class ServerNegotiation(Negotiation):
             failure = self._failed(error)
         initial = None
         raise failure
+
+    def fail(self, error: Exception) -> Need | Reply:
+        if (
+            self._finishing
+            and isinstance(error, AuthenticationError)
+            and need_type(self.need) is not NeedAuthorize
+        ):
+            # The proof has been given; what a store says now of itself refuses nobody.
+            error = BackendError(detail=error.detail or str(error))
+        return super().fail(error)
 
     def check(self, user: str, password: str) -> Need | Reply:
         """Begin the check of a password that came by another way (`Server.checkpass`).
@@ -394,6 +406,9 @@ class ServerNegotiation(Negotiation):
             detail = None
         except SaslError as error:
             result, detail = error.result, error.detail or str(error)
+        if result is Result.NOCHANGE:
+            # It had been done before, or somebody set a password meanwhile.
+            return
         self._audit("transition", result, authid, authid, detail)
 
     def _finished(self) -> Reply:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
 from drivers import exchange
 from sasl_auxprop.memory import MemoryStore
 from sasl_core import (
+    AuditEvent,
     AuthenticationError,
     BackendError,
     Decision,
@@ -61,7 +63,7 @@ def test_g13_a_permissive_policy_lets_one_act_for_another(driver, mechanism):
 @MECHANISMS
 def test_g13_a_policy_may_refuse_even_oneself(driver, mechanism):
     """DENY stands although both identities are the same."""
-    events = []
+    events: list[AuditEvent] = []
     server = driver.server(
         OPEN,
         stores=[MemoryStore(PEOPLE)],
@@ -77,7 +79,7 @@ def test_g13_a_policy_may_refuse_even_oneself(driver, mechanism):
 @pytest.mark.parametrize("authzid", [None, "bob"])
 def test_g13_the_policy_is_asked_exactly_once_and_last(driver, mechanism, authzid):
     """One call for each good login, with both names and all the properties."""
-    calls = []
+    calls: list[object] = []
 
     def authorize(authid, authzid, properties):
         calls.append((authid, authzid, {n: properties.get(n) for n in ("*role", "mailHost")}))
@@ -100,7 +102,7 @@ def test_g13_the_policy_is_asked_exactly_once_and_last(driver, mechanism, authzi
 @MECHANISMS
 def test_g13_the_policy_is_not_asked_without_a_proof(driver, mechanism):
     """A wrong password reaches no policy."""
-    calls = []
+    calls: list[object] = []
     server = driver.server(OPEN, stores=[MemoryStore(PEOPLE)], authorize=calls.append)
     with pytest.raises(AuthenticationError):
         attempt(driver, server, mechanism, authid="alice", password="wrong")
@@ -135,7 +137,7 @@ def test_g13_a_policy_that_breaks_denies(driver):
 
 def test_g13_anonymous_is_subject_to_the_policy_too(driver):
     """Even nobody is somebody whom a policy may turn away."""
-    calls = []
+    calls: list[object] = []
 
     def authorize(authid, authzid, properties):
         calls.append((authid, authzid))
@@ -177,7 +179,8 @@ def test_g14_every_store_is_asked_in_order(driver, toys):
             order.append(name)
             return plain(user, names)
 
-        store.__dict__["read"] = read
+        spied: Any = store
+        spied.read = read
         toys.plug("auxprop", store)
     config = OPEN | {"auxprop_plugin": ["second", "first"]}
     session = driver.server(config, registry=toys.registry()).session(properties=["a", "b"])
@@ -482,7 +485,7 @@ def test_g18_the_peer_learns_one_thing_whatever_the_cause(driver, mechanism):
     store = MemoryStore(PEOPLE)
     store.add_user("carol", password="carol's", disabled=True)
     store.add_user("dave")
-    events = []
+    events: list[AuditEvent] = []
     server = driver.server(OPEN, stores=[store], audit=[events.append])
     public, details = set(), set()
     for name, password in WRONGS.values():
