@@ -109,6 +109,7 @@ class _Commands(TyperGroup):
         super().__init__(*args, **attributes)
         self._registry = _registry()
         self._loaded: dict[str, Any] = {}
+        self._called = ""
 
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
@@ -126,13 +127,16 @@ class _Commands(TyperGroup):
             self._loaded[cmd_name] = found
         return self._loaded[cmd_name]
 
-    def invoke(self, ctx: Any) -> Any:
-        name = next(iter((*getattr(ctx, "_protected_args", ()), *ctx.args)), "")
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self._called = args[0]
         known = self.list_commands(ctx)
-        if name and name not in known:
-            near = get_close_matches(name, known, 1)
+        if self._called not in known:
+            near = get_close_matches(self._called, known, 1)
             meant = f"; did you mean {near[0]!r}?" if near else f": {', '.join(known)}"
-            fail(f"no command {printable(name, 40)!r}{meant}", status=2)
+            fail(f"no command {printable(self._called, 40)!r}{meant}", status=2)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except SaslError as error:
@@ -144,7 +148,7 @@ class _Commands(TyperGroup):
         except Exception as error:
             if isinstance(error, _TOLD_BY_TYPER):
                 raise
-            fail(f"{name}: unexpected {_place(error)}")
+            fail(f"{self._called}: unexpected {_place(error)}")
 
 
 def _place(error: Exception) -> str:

@@ -199,7 +199,7 @@ def _verdict(event: AuditEvent | None) -> str:
     """What the server's audit record says of the login."""
     if event is None:
         return "none"
-    how = f", by {event.how}" if event.how else ""
+    how = f", by {event.how}" if event.how and event.how != event.authid else ""
     detail = f" ({event.detail})" if event.detail else ""
     return f"{event.result.name} {event.authid}{how}{detail}"
 
