@@ -16,6 +16,7 @@ from sasl_cli.settings import ConfigFile, configuration
 from sasl_core import Client
 from sasl_core.plugin import (
     ConfigError,
+    MechanismError,
     PeerError,
     SaslError,
     SecurityFlag,
@@ -120,6 +121,7 @@ def command(
             )
             if tls is not None:
                 _secure(link, tls, insist=starttls is True)
+            _check_offer(link.mechanisms, wanted)
             facts = link.facts()
             bare = _on_loopback(facts)
             if bare:
@@ -170,6 +172,17 @@ def _secure(link: Connection, context: ssl.SSLContext, *, insist: bool) -> None:
     except PeerError as error:
         if insist or error.code != "no-starttls":
             raise
+
+
+def _check_offer(offered: tuple[str, ...], wanted: str | None) -> None:
+    """Make sure that nobody is sent a password who did not ask for it.
+
+    Raises:
+        MechanismError: the server does not offer the mechanism.
+    """
+    if wanted is not None and wanted not in offered:
+        offer = " ".join(offered) or "none at all"
+        raise MechanismError(f"the server does not offer {printable(wanted, 40)}, but {offer}")
 
 
 def _on_loopback(facts: ConnectionFacts) -> bool:

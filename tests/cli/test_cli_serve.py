@@ -85,8 +85,11 @@ def test_beyond_the_loopback_cleartext_is_refused(sasl: Sasl) -> None:
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db), listen="0.0.0.0:0") as served:
         assert offered(served.port) == {"SCRAM-SHA-256"}
-        done = log_in(sasl, f"smtp://127.0.0.1:{served.port}", "--mechanism", "PLAIN")
+        done = log_in(sasl, f"smtp://127.0.0.1:{served.port}", "--mechanism", "PLAIN", "--trace")
         assert done.returncode == 1
+        # What is not offered is not even tried: the password would be on its way.
+        assert "does not offer PLAIN, but SCRAM-SHA-256" in done.stderr
+        assert "AUTH PLAIN" not in done.stdout
         assert log_in(sasl, f"smtp://127.0.0.1:{served.port}").returncode == 0
     with sasl.serving(
         "--db", str(sasl.db), "--allow-cleartext", listen="0.0.0.0:0"
