@@ -195,6 +195,7 @@ class HonestChecks(MechanismSubject):
                 for framing in FRAMINGS:
                     with stage.pair(credentials, framing) as pair:
                         outcome = stage.driver.run(pair.play())
+                        self.sound(outcome, "an exchange within bounds")
                         for session in (pair.server, pair.client):
                             count = derivations(session)
                             require(
