@@ -92,6 +92,13 @@ def _print_tables(out: Console, found: Sequence[Offered]) -> None:
             state = Text(_words(plugin), style="" if plugin.reason is None else "red")
             table.add_row(*map(Text, row), state)
         out.print(table)
+        if kind == "mechanisms":
+            attesting = [plugin.name for plugin in found if plugin.attests]
+            out.print(f"attest, and decide on their own who is let in: {_listed(attesting)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _words(plugin: Offered) -> str:
@@ -106,5 +113,5 @@ def _words(plugin: Offered) -> str:
     if plugin.features:
         lines.append(f"features: {' '.join(plugin.features)}")
     if plugin.attests:
-        lines.append("attests: lets in whom it likes")
+        lines.append("attests: decides on its own who is let in")
     return "\n".join(lines)

@@ -166,6 +166,7 @@ def test_the_table_fits_a_terminal_and_says_it_all(sasl: Sasl) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(len, lines(done.stdout))) <= 80
     assert "\x1b" not in done.stdout
+    assert "who is let in: none" in done.stdout
     for (kind, name), row in listed(sasl).items():
         assert {kind, name, *row["flags"], *row["features"]} <= shown
 
@@ -180,7 +181,8 @@ def test_who_may_attest_is_told(sasl: Sasl, reason: str | None) -> None:
     assert row["sides"] == ["server"]
     assert (row["available"], row["reason"]) == (reason is None, reason)
     table = " ".join(sasl.run("plugins").stdout.split())
-    assert (f"not usable: {reason}" if reason else "attests") in table
+    assert (f"not usable: {reason}" if reason else "attests: decides on its own") in table
+    assert "who is let in: X-BADGE" in table
 
 
 def test_broken_plugins_are_listed_with_their_reason(sasl: Sasl) -> None:

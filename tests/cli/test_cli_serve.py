@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import smtplib
 import socket
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -367,3 +369,40 @@ def test_a_certificate_file_that_is_none(sasl: Sasl, certificate: tuple[Path, Pa
         assert Path(name).name in done.stderr
     done = log_in(sasl, "smtp://127.0.0.1:1", "--cafile", "x", "--no-starttls")
     assert "nothing to do with" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"220 \x1b[31mred\r\n",
+        b"220 mail\r\n500 \x1b]0;title\x07no\r\n",
+        b"999 mail\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"220-" + b"x" * 100_000,
+        b"220 mail\r\n250-mail\r\n250 AUTH SCRAM-SHA-256\r\n334 \x1b[31m\r\n",
+        b"220 mail\r\n250-mail\r\n250 AUTH SCRAM-SHA-256\r\n235 welcome\r\n",
+    ],
+)
+def test_whatever_answers_the_terminal_is_safe(sasl: Sasl, said: bytes) -> None:
+    """A server that talks nonsense: 1, one line, and none of its control characters."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk() -> None:
+            client, _ = listener.accept()
+            with client, suppress(OSError):
+                client.sendall(said)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(4096):
+                    pass
+
+        talker = threading.Thread(target=talk)
+        talker.start()
+        url = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+        done = log_in(sasl, url, "--trace", "--timeout", "5")
+        talker.join(10)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert not {"\x1b", "\x07", "\x00"} & set(done.stdout + done.stderr)
+    assert "authenticated" not in done.stdout
