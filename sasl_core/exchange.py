@@ -95,6 +95,10 @@ def foreign(error: BaseException, label: str) -> PluginError:
     Names the type and the place it came from. Its text is dropped: that of a
     UnicodeDecodeError, for one, holds the whole message with the password.
     """
+    cause = error.__cause__
+    if isinstance(error, RuntimeError) and isinstance(cause, StopIteration):
+        # The interpreter's RuntimeError about a stray one does not say where it came from.
+        error = cause
     place = ""
     traceback = error.__traceback__
     while traceback is not None:
@@ -187,7 +191,8 @@ class Exchange(Sealed, Generic[R]):
 
         A refusal (AuthenticationError) dooms the exchange, whether it is caught or not.
         """
-        if self._doom is not None and isinstance(error, AuthenticationError):
+        answerable = ANSWER in TRANSITIONS[self.state]
+        if answerable and self._doom is not None and isinstance(error, AuthenticationError):
             self._move(REFUSE)
             if self._doom.error is None:
                 self._doom.error = error
@@ -219,7 +224,7 @@ class Exchange(Sealed, Generic[R]):
         except SaslError:
             self._raised()
             raise
-        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - whatever a plugin raises.
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a plugin's.
             self._raised()
             failure = foreign(error, self._label)
         except BaseException:
