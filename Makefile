@@ -14,6 +14,8 @@ DEBIAN_PEERS := gsasl swaks curl
 # What swaks needs for TLS: a module of Perl, in a package of its own.
 PERL_PEER    := Net::SSLeay
 PERL_PACKAGE := libnet-ssleay-perl
+# Cyrus SASL's sample programs, its mechanisms, and the plugin for its user database.
+CYRUS_PEERS  := sasl2-bin libsasl2-modules libsasl2-modules-db
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -45,7 +47,7 @@ format: $(VENV)/.has-check ## Let ruff mend what it can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-interop: $(VENV)/.has-test peers ## Real peers: gsasl, swaks, curl
+interop: $(VENV)/.has-test peers ## Real peers: gsasl, Cyrus SASL, swaks, curl
 	@$(BIN)/pytest tests/interop $(PYTEST_ARGS)
 
 demo: $(VENV)/.has-cli ## A server and a client on loopback; each login drawn
@@ -65,6 +67,10 @@ peers:
 	  command -v $$peer >/dev/null 2>&1 || missing="$$missing $$peer"; \
 	done; \
 	perl -M$(PERL_PEER) -e1 >/dev/null 2>&1 || missing="$$missing $(PERL_PACKAGE)"; \
+	for package in $(CYRUS_PEERS); do \
+	  dpkg-query --show --showformat='$${db:Status-Status}\n' $$package 2>/dev/null \
+	    | grep -qx installed || missing="$$missing $$package"; \
+	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then \
 	  echo "not installed:$$missing (needs root and apt-get)"; exit 0; \
