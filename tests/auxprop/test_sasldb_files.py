@@ -55,7 +55,7 @@ def failure(call, *, temporary=False):
     assert error.__cause__ is None
     assert error.__context__ is None
     assert "SCRAM" not in all_texts(error)
-    assert str(error) == BackendError.default_message
+    assert str(error) == str(BackendError(temporary=temporary))
     return error.detail
 
 
