@@ -59,8 +59,19 @@ class Desk:
 
     def run(self, body: Needs[R]) -> R:
         """What one body returns. What it raises is a SaslError, and none about a plugin."""
+        return self._checked(lambda: self.driver.body(self.server, self._watched(body)))
+
+    def together(self, bodies: list[Needs[R]]) -> list[R]:
+        """What several bodies return: run at the same time where the driver can."""
+        driver = self.driver
+        if isinstance(driver, AsyncioDriver):
+            watched = list(map(self._watched, bodies))
+            return self._checked(lambda: driver.gather(self.server, watched))
+        return [self.run(body) for body in bodies]
+
+    def _checked(self, call: Callable[[], R]) -> R:
         try:
-            return self.driver.body(self.server, self._watched(body))
+            return call()
         except PluginError as error:
             fail(f"{self.who} breaks the plugin's contract: {error}")
         except SaslError as error:
@@ -79,22 +90,16 @@ class Desk:
             except StopIteration as stop:
                 result: R = stop.value
                 return result
-            require(
-                isinstance(need, _STORE_NEEDS),
-                f"{self.who} asks for {type(need).__name__}, which no store may",
-            )
+            if not isinstance(need, _STORE_NEEDS):
+                body.close()
+                asks = f"asks for {type(need).__name__}, which no store may"
+                raise PluginError(self.store.name, "", asks)
             try:
                 answer = yield need
             except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
                 step = partial(body.throw, error)
             else:
                 step = partial(body.send, answer)
-
-    def together(self, bodies: list[Needs[R]]) -> list[R]:
-        """What several bodies return: run at the same time where the driver can."""
-        if isinstance(self.driver, AsyncioDriver):
-            return self.driver.gather(self.server, list(map(self._watched, bodies)))
-        return [self.run(body) for body in bodies]
 
     def found(self, user: UserName, *names: str) -> Found:
         """What a look-up finds, its form checked."""
