@@ -1,23 +1,15 @@
-"""`sasl serve` and `sasl auth` against each other, over TCP."""
+"""`sasl serve`, and `sasl auth` against it, over TCP."""
 
 from __future__ import annotations
 
 import signal
 import smtplib
 import socket
-import threading
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from cli_runs import PASSWORD, Sasl, lines
-
-
-def log_in(sasl: Sasl, url: str, *options: str, password: str = PASSWORD):
-    return sasl.run("auth", url, "--user", "tim", "-p", *options, stdin=password.encode())
+from cli_runs import Sasl, lines
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "scram-sha-256", None])
@@ -28,9 +20,9 @@ def test_a_user_logs_in(sasl: Sasl, mechanism: str | None) -> None:
     used = (mechanism or "SCRAM-SHA-256").upper()
     with sasl.serving("--db", str(sasl.db)) as served:
         url = f"smtp://{served.address}"
-        done = log_in(sasl, url, *options)
+        done = sasl.log_in(url, *options)
         assert (done.returncode, done.stdout) == (0, f"authenticated as tim by {used}\n")
-        done = log_in(sasl, url, *options, password="wrong")
+        done = sasl.log_in(url, *options, password="wrong")
         assert (done.returncode, done.stdout) == (1, "")
         assert "authentication failed" in done.stderr
         # A password that goes in clear is never passed over in silence.
@@ -42,8 +34,8 @@ def test_the_servers_log_tells_each_login(sasl: Sasl) -> None:
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db)) as served:
         url = f"smtp://{served.address}"
-        log_in(sasl, url)
-        log_in(sasl, url, password="wrong")
+        sasl.log_in(url)
+        sasl.log_in(url, password="wrong")
         assert served.end(signal.SIGTERM) == 0
     assert "login OK: mechanism=SCRAM-SHA-256 authid=tim" in served.log
     assert "login BADAUTH: mechanism=SCRAM-SHA-256 authid=tim" in served.log
@@ -87,12 +79,12 @@ def test_beyond_the_loopback_cleartext_is_refused(sasl: Sasl) -> None:
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db), listen="0.0.0.0:0") as served:
         assert offered(served.port) == {"SCRAM-SHA-256"}
-        done = log_in(sasl, f"smtp://127.0.0.1:{served.port}", "--mechanism", "PLAIN", "--trace")
+        done = sasl.log_in(f"smtp://127.0.0.1:{served.port}", "--mechanism", "PLAIN", "--trace")
         assert done.returncode == 1
         # What is not offered is not even tried: the password would be on its way.
         assert "does not offer PLAIN, but SCRAM-SHA-256" in done.stderr
         assert "AUTH PLAIN" not in done.stdout
-        assert log_in(sasl, f"smtp://127.0.0.1:{served.port}").returncode == 0
+        assert sasl.log_in(f"smtp://127.0.0.1:{served.port}").returncode == 0
     with sasl.serving(
         "--db", str(sasl.db), "--allow-cleartext", listen="0.0.0.0:0"
     ) as served:  # fmt: skip
@@ -127,7 +119,7 @@ def test_ipv6_is_written_in_brackets(sasl: Sasl) -> None:
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db), listen="[::1]:0") as served:
         assert served.address == f"[::1]:{served.port}"
-        assert log_in(sasl, f"smtp://{served.address}", "--mechanism", "PLAIN").returncode == 0
+        assert sasl.log_in(f"smtp://{served.address}", "--mechanism", "PLAIN").returncode == 0
 
 
 def test_a_trace_shows_the_conversation_without_its_secrets(sasl: Sasl) -> None:
@@ -135,9 +127,9 @@ def test_a_trace_shows_the_conversation_without_its_secrets(sasl: Sasl) -> None:
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db)) as served:
         url = f"smtp://{served.address}"
-        plain = log_in(sasl, url, "--mechanism", "PLAIN", "--trace")
-        scram = log_in(sasl, url, "--trace")
-        wrong = log_in(sasl, url, "--trace", password="wrong")
+        plain = sasl.log_in(url, "--mechanism", "PLAIN", "--trace")
+        scram = sasl.log_in(url, "--trace")
+        wrong = sasl.log_in(url, "--trace", password="wrong")
     assert "AUTH PLAIN ****" in plain.stdout
     assert r"\0tim\0****" in plain.stdout
     assert "n,,n=tim,r=" in scram.stdout
@@ -154,49 +146,13 @@ def test_acting_for_another_is_refused(sasl: Sasl) -> None:
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db)) as served:
         url = f"smtp://{served.address}"
-        assert log_in(sasl, url, "--authzid", "ann").returncode == 1
-        assert log_in(sasl, url, "--authzid", "tim").returncode == 0
+        assert sasl.log_in(url, "--authzid", "ann").returncode == 1
+        assert sasl.log_in(url, "--authzid", "tim").returncode == 0
         served.end(signal.SIGTERM)
     assert "authid=tim authzid=ann" in served.log
 
 
 # --- TLS --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A self-signed certificate of 127.0.0.1, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_file, key_file
 
 
 def test_tls_is_used_where_it_is_offered(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
@@ -207,23 +163,23 @@ def test_tls_is_used_where_it_is_offered(sasl: Sasl, certificate: tuple[Path, Pa
         "--db", str(sasl.db), "--tls-cert", cert, "--tls-key", key, listen="0.0.0.0:0"
     ) as served:  # fmt: skip
         url = f"smtp://127.0.0.1:{served.port}"
-        done = log_in(sasl, url, "--mechanism", "PLAIN", "--cafile", cert, "--trace")
+        done = sasl.log_in(url, "--mechanism", "PLAIN", "--cafile", cert, "--trace")
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         assert "TLS from here on" in done.stdout
-        assert log_in(sasl, url, "--starttls", "--cafile", cert).returncode == 0
-        untrusted = log_in(sasl, url)
+        assert sasl.log_in(url, "--starttls", "--cafile", cert).returncode == 0
+        untrusted = sasl.log_in(url)
         assert untrusted.returncode == 1
         assert "certificate" in untrusted.stderr
-        assert log_in(sasl, url, "--no-starttls", "--mechanism", "PLAIN").returncode == 1
-        assert log_in(sasl, url, "--no-starttls").returncode == 0
+        assert sasl.log_in(url, "--no-starttls", "--mechanism", "PLAIN").returncode == 1
+        assert sasl.log_in(url, "--no-starttls").returncode == 0
 
 
 def test_tls_that_is_insisted_on_and_not_offered(sasl: Sasl) -> None:
     """--starttls gives up before a password could go."""
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db)) as served:
-        done = log_in(sasl, f"smtp://{served.address}", "--starttls", "--trace")
+        done = sasl.log_in(f"smtp://{served.address}", "--starttls", "--trace")
     assert done.returncode == 1
     assert "does not offer STARTTLS" in done.stderr
     assert "AUTH SCRAM-SHA-256 " not in done.stdout.partition("250 AUTH")[2]
@@ -266,7 +222,7 @@ def test_a_store_that_is_not_there_is_a_warning(sasl: Sasl) -> None:
     """A mistyped path is said at once; users that are made later log in all the same."""
     with sasl.serving("--db", str(sasl.db)) as served:
         sasl.user("tim")
-        assert log_in(sasl, f"smtp://{served.address}").returncode == 0
+        assert sasl.log_in(f"smtp://{served.address}").returncode == 0
         served.end(signal.SIGTERM)
     assert "sasl: warning: sasldb" in served.log
     assert "does not exist" in served.log
@@ -310,99 +266,4 @@ def test_a_strangers_profile_is_served_and_logged_in_to(sasl: Sasl) -> None:
     sasl.install("sealed", ("profiles", "sealed", "sealed"))
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db), profile="sealed") as served:
-        assert log_in(sasl, f"sealed://{served.address}").returncode == 0
-
-
-# --- sasl auth alone -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "127.0.0.1:25",
-        "smtp:127.0.0.1",
-        "smtp://",
-        f"smtp://tim:{PASSWORD}@127.0.0.1:25",
-        "smtp://127.0.0.1:70000",
-        "smtp://[::1:25",
-        "smtp://127.0.0.1/path",
-    ],
-)
-def test_what_is_no_server(sasl: Sasl, url: str) -> None:
-    """A URL that is none, or holds more than an address: one line, nothing of it repeated."""
-    done = sasl.run("auth", url, "--mechanism", "ANONYMOUS")
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_nobody_to_log_in(sasl: Sasl) -> None:
-    """Without --user and without a mechanism that needs none there is nothing to try."""
-    done = sasl.run("auth", "smtp://127.0.0.1:1")
-    assert (done.returncode, done.stderr) == (
-        1,
-        "sasl: give --user, or a --mechanism that needs none\n",
-    )
-
-
-def test_a_server_that_is_not_there(sasl: Sasl) -> None:
-    """Nobody listens: one line, and 1."""
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-    done = log_in(sasl, f"smtp://127.0.0.1:{port}")
-    assert done.returncode == 1
-    assert "cannot be reached" in done.stderr
-
-
-def test_a_server_that_says_nothing(sasl: Sasl) -> None:
-    """--timeout bounds the wait."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"smtp://127.0.0.1:{silent.getsockname()[1]}"
-        done = log_in(sasl, url, "--timeout", "0.3")
-    assert (done.returncode, done.stderr) == (1, "sasl: the server did not answer in time\n")
-
-
-def test_a_certificate_file_that_is_none(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
-    """--cafile of nothing, or of a key: the file is named."""
-    for name in ("nowhere.pem", str(certificate[1])):
-        done = log_in(sasl, "smtp://127.0.0.1:1", "--cafile", name)
-        assert done.returncode == 1
-        assert Path(name).name in done.stderr
-    done = log_in(sasl, "smtp://127.0.0.1:1", "--cafile", "x", "--no-starttls")
-    assert "nothing to do with" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"",
-        b"\xff\xfe\x00",
-        b"220 \x1b[31mred\r\n",
-        b"220 mail\r\n500 \x1b]0;title\x07no\r\n",
-        b"999 mail\r\n",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"220-" + b"x" * 100_000,
-        b"220 mail\r\n250-mail\r\n250 AUTH SCRAM-SHA-256\r\n334 \x1b[31m\r\n",
-        b"220 mail\r\n250-mail\r\n250 AUTH SCRAM-SHA-256\r\n235 welcome\r\n",
-    ],
-)
-def test_whatever_answers_the_terminal_is_safe(sasl: Sasl, said: bytes) -> None:
-    """A server that talks nonsense: 1, one line, and none of its control characters."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def talk() -> None:
-            client, _ = listener.accept()
-            with client, suppress(OSError):
-                client.sendall(said)
-                client.shutdown(socket.SHUT_WR)
-                while client.recv(4096):
-                    pass
-
-        talker = threading.Thread(target=talk)
-        talker.start()
-        url = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
-        done = log_in(sasl, url, "--trace", "--timeout", "5")
-        talker.join(10)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert not {"\x1b", "\x07", "\x00"} & set(done.stdout + done.stderr)
-    assert "authenticated" not in done.stdout
+        assert sasl.log_in(f"sealed://{served.address}").returncode == 0

@@ -103,6 +103,12 @@ class Sasl:
         made = self.run("passwd", "--db", str(self.db), "-c", "-p", name, stdin=password.encode())
         assert made.returncode == 0, made.stderr
 
+    def log_in(
+        self, url: str, *options: str, password: str = PASSWORD
+    ) -> subprocess.CompletedProcess[str]:
+        """`sasl auth` as tim."""
+        return self.run("auth", url, "--user", "tim", "-p", *options, stdin=password.encode())
+
     def module(self, name: str, source: str) -> None:
         """Put a module where the command can import it."""
         self.site.mkdir(exist_ok=True)
