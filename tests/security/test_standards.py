@@ -1,0 +1,276 @@
+"""What the standards demand, each demand with the tests that show it.
+
+As in the catalogue of attacks: every row is in `SHOWN` with tests that exist, or in
+`LATER` with the feature that it belongs to.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logins import USERS, client, login, server
+from sasl_core import MechanismError
+
+TESTS = Path(__file__).parent.parent
+ROWS: list[dict[str, str]] = json.loads((TESTS / "vectors" / "standards.json").read_text("utf-8"))[
+    "rows"
+]
+
+HERE = "security/test_standards"
+ATTACKS = "security/test_catalogue"
+INPUT = "security/test_bad_input"
+UNKNOWN = "security/test_unknown_users"
+SCRAM = "mechanisms/test_scram_exchange"
+MESSAGES = "mechanisms/test_scram_messages"
+PLAIN = "mechanisms/test_plain"
+ANONYMOUS = "mechanisms/test_anonymous"
+CANON = "canon/test_internal"
+VERIFIER = "core/test_verifier"
+GS2 = "core/test_gs2"
+PREP = "core/test_saslprep"
+INITIAL = "rules/test_g05_initial"
+LAST = "rules/test_g06_g08_last_words"
+POLICY = "rules/test_g13_g18_policy"
+LAYERS = "rules/test_layers"
+SMTP = "profiles/test_smtp_connection"
+SMTP_SERVER = "profiles/test_smtp_server"
+
+SHOWN: dict[str, tuple[str, ...]] = {
+    # RFC 4422, the framework
+    "S001": (f"{INPUT}::test_no_such_mechanism",),
+    "S002": (f"{INPUT}::test_a_session_is_for_one_attempt", f"{SMTP}::test_a_command_after_login"),
+    "S003": (f"{INITIAL}::test_g5_anything_and_server_first_is_bad_protocol",),
+    "S004": (
+        f"{INITIAL}::test_g5_a_server_first_client_sends_nothing_and_hears_all",
+        f"{ATTACKS}::test_absent_and_empty_initial_responses",
+    ),
+    "S005": (f"{INITIAL}::test_g5_absent_and_client_first_gives_an_empty_challenge",),
+    "S006": (
+        f"{POLICY}::test_g13_without_a_policy_everybody_is_only_themselves",
+        f"{SCRAM}::test_authorization",
+    ),
+    "S007": (
+        f"{PLAIN}::test_what_is_formatted_parses",
+        f"{PLAIN}::test_what_cannot_be_sent",
+        f"{GS2}::test_name_round_trip",
+    ),
+    "S008": (f"{ATTACKS}::test_abort_at_each_step", f"{SMTP}::test_a_star_cancels"),
+    "S009": (
+        f"{ATTACKS}::test_early_success_is_no_success",
+        f"{SCRAM}::test_an_outcome_that_is_wrong_here",
+    ),
+    "S010": (
+        f"{LAST}::test_g6_the_last_words_go_out_as_a_challenge",
+        f"{LAST}::test_g6_a_last_response_with_data_is_refused",
+    ),
+    "S011": (
+        f"{LAYERS}::test_layer_carries_the_data_through_the_session",
+        f"{LAYERS}::test_layer_is_not_used_before_the_exchange_is_done",
+    ),
+    "S015": (
+        f"{PLAIN}::test_cleartext_needs_protection_or_permission",
+        f"{ATTACKS}::test_binding_is_checked_again_at_the_end",
+        f"{LAYERS}::test_layer_other_than_demanded_is_refused",
+    ),
+    "S017": (f"{INPUT}::test_giant_messages",),
+    # RFC 4505, ANONYMOUS
+    "S021": (f"{ANONYMOUS}::test_vectors", f"{ANONYMOUS}::test_traces"),
+    "S022": (f"{ANONYMOUS}::test_traces",),
+    "S023": (f"{ANONYMOUS}::test_the_trace_is_for_the_log_only",),
+    # RFC 4616, PLAIN
+    "S025": (
+        f"{PLAIN}::test_messages_that_are_refused",
+        f"{PLAIN}::test_what_is_empty_never_verifies",
+    ),
+    "S026": (f"{PLAIN}::test_messages_that_are_accepted", f"{INPUT}::test_giant_messages"),
+    "S027": (
+        f"{PLAIN}::test_messages_that_are_refused",
+        f"{ATTACKS}::test_names_that_are_not_utf8",
+    ),
+    "S028": (
+        f"{PLAIN}::test_passwords_are_compared_prepared",
+        f"{PLAIN}::test_what_is_empty_never_verifies",
+    ),
+    "S029": (f"{PLAIN}::test_passwords_are_compared_prepared",),
+    "S030": (f"{PLAIN}::test_cleartext_needs_protection_or_permission",),
+    "S031": (f"{PLAIN}::test_a_wrong_password_and_a_refused_identity_are_one_outcome",),
+    # RFC 5802, 7677 and 5803, SCRAM
+    "S032": (f"{VERIFIER}::test_pbkdf2", f"{SCRAM}::test_the_servers_half"),
+    "S033": (f"{GS2}::test_badly_escaped_names", f"{SCRAM}::test_authorization"),
+    "S034": (f"{SCRAM}::test_the_server_says_what_rfc_5802_has_a_word_for",),
+    # A name that cannot be prepared ends the exchange, which tells nothing of any account.
+    "S035": (
+        f"{CANON}::test_names_that_are_refused",
+        f"{CANON}::test_both_sides_agree_on_the_name",
+    ),
+    "S036": (
+        f"{SCRAM}::test_the_server_says_what_rfc_5802_has_a_word_for",
+        f"{SCRAM}::test_a_mandatory_extension_in_the_second_message",
+        f"{MESSAGES}::test_a_mandatory_extension_is_named_as_the_reason",
+    ),
+    "S037": (f"{SCRAM}::test_nonces_never_repeat", f"{MESSAGES}::test_malformed"),
+    "S038": (
+        f"{SCRAM}::test_a_challenge_that_is_wrong_here",
+        f"{SCRAM}::test_a_servers_nonce_has_its_alphabet",
+    ),
+    # Compared in full; not in constant time, since whoever sent it knows it.
+    "S039": (f"{SCRAM}::test_a_valid_proof_for_the_wrong_words",),
+    "S040": (
+        f"{SCRAM}::test_a_valid_proof_for_the_wrong_words",
+        f"{SCRAM}::test_a_flag_changed_on_the_way",
+    ),
+    "S041": (f"{MESSAGES}::test_malformed", f"{SCRAM}::test_rounds_have_one_spelling"),
+    "S042": (f"{SCRAM}::test_rounds_have_a_floor_and_a_cap",),
+    "S043": (
+        f"{VERIFIER}::test_a_proof_of_the_wrong_length_is_a_protocol_error",
+        f"{ATTACKS}::test_secrets_are_compared_in_constant_time",
+    ),
+    "S044": (
+        f"{SCRAM}::test_an_outcome_that_is_wrong_here",
+        f"{ATTACKS}::test_early_success_is_no_success",
+    ),
+    "S045": (f"{SCRAM}::test_a_servers_error_refuses_the_client",),
+    "S046": (f"{MESSAGES}::test_what_is_no_optional_attribute", f"{MESSAGES}::test_malformed"),
+    "S047": (f"{SCRAM}::test_an_optional_attribute_is_signed_with_the_rest",),
+    "S048": (f"{SCRAM}::test_flag_rules",),
+    "S049": (f"{SCRAM}::test_flag_rules", f"{SCRAM}::test_a_stripped_offer_is_noticed"),
+    "S050": (f"{SCRAM}::test_flag_rules",),
+    "S051": (f"{SCRAM}::test_negotiation_rules",),
+    "S052": (f"{SCRAM}::test_the_best_binding_is_taken_and_may_be_fetched_late",),
+    "S053": (f"{SCRAM}::test_only_stored_keys_are_stored",),
+    "S054": (f"{UNKNOWN}::test_scram_says_the_same", f"{UNKNOWN}::test_salts_outlive_the_server"),
+    "S056": (f"{HERE}::test_scram_needs_protection_on_an_open_network",),
+    "S057": (f"{VERIFIER}::test_verifier_round_trip", f"{VERIFIER}::test_stored_credentials"),
+    # RFC 5801, GS2
+    "S059": (f"{GS2}::test_valid_headers", f"{GS2}::test_invalid_headers"),
+    "S060": (f"{GS2}::test_invalid_headers",),
+    "S061": (f"{GS2}::test_names_are_escaped_and_back", f"{GS2}::test_badly_escaped_names"),
+    "S063": (f"{SCRAM}::test_flag_rules",),
+    "S065": (f"{GS2}::test_invalid_headers",),
+    # RFC 5056, channel binding
+    "S072": (
+        f"{SCRAM}::test_different_channels",
+        f"{SCRAM}::test_required_binding_rules_out_everything_else",
+        f"{INPUT}::test_channel_binding_that_cannot_be_had",
+    ),
+    # RFC 4013, SASLprep
+    "S073": (f"{PREP}::test_vectors", f"{PREP}::test_ambiguous"),
+    "S074": (f"{PREP}::test_every_code_point_as_the_book_has_it",),
+    "S075": (f"{PREP}::test_every_code_point_as_the_book_has_it",),
+    "S076": (f"{PREP}::test_vectors",),
+    "S077": (f"{PREP}::test_vectors", f"{PREP}::test_every_code_point_as_the_book_has_it"),
+    "S078": (f"{PREP}::test_vectors",),
+    "S079": (f"{PREP}::test_any_text", f"{PREP}::test_no_code_point_needs_preparing_twice"),
+    # RFC 4954, SMTP
+    "S123": (
+        f"{SMTP}::test_absent_and_empty_initial_responses_differ",
+        f"{SMTP}::test_a_star_cancels",
+    ),
+    "S124": (f"{SMTP}::test_the_longest_response_is_taken",),
+    "S125": (
+        f"{SMTP}::test_a_command_after_login",
+        f"{SMTP}::test_auth_is_refused_within_a_transaction",
+        f"{SMTP_SERVER}::test_unknown_and_unavailable_mechanisms",
+        f"{SMTP_SERVER}::test_every_refusal_is_the_same",
+    ),
+    "S126": (f"{SMTP_SERVER}::test_scram_octet_by_octet",),
+    "S127": (
+        f"{SMTP}::test_starttls_forgets_everything",
+        f"{SMTP_SERVER}::test_bytes_slipped_in_before_the_handshake_do_not_survive_it",
+    ),
+}
+
+
+def each(first: int, last: int, feature: str) -> dict[str, str]:
+    """The rows from `first` to `last`, all of one feature."""
+    return {f"S{number:03}": feature for number in range(first, last + 1)}
+
+
+LATER: dict[str, str] = {
+    **each(12, 14, "mechanisms with security layers"),
+    **each(16, 16, "reading the offer again under a layer"),
+    **each(18, 19, "EXTERNAL"),
+    **each(20, 20, "tokens that expire"),
+    # It is off by default, as a test shows; but a user may still be called "anonymous".
+    **each(24, 24, "an identity of its own for ANONYMOUS"),
+    **each(55, 55, "GS2"),
+    **each(58, 58, "SCRAM with other hashes"),
+    **each(62, 62, "GS2"),
+    **each(64, 64, "GS2"),
+    **each(66, 71, "fetching channel binding data for the application"),
+    **each(80, 85, "PRECIS"),
+    **each(86, 96, "OAUTHBEARER and XOAUTH2"),
+    **each(97, 108, "CRAM-MD5 and DIGEST-MD5"),
+    **each(109, 116, "GSSAPI"),
+    **each(117, 122, "the profiles for IMAP and POP3"),
+    **each(128, 138, "the profiles for XMPP, LDAP, Kafka and MongoDB"),
+    **each(139, 145, "XMPP's downgrade protection and hashed tokens"),
+    **each(146, 168, "validated tokens"),
+    **each(169, 177, "finding and fetching keys"),
+}
+
+
+@lru_cache(maxsize=64)
+def functions(module: str) -> frozenset[str]:
+    """The names of a test module's functions."""
+    tree = ast.parse((TESTS / f"{module}.py").read_text("utf-8"))
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
+def test_every_demand_has_its_tests(row: dict[str, str]) -> None:
+    """Each row names tests that exist, or the feature that does not exist yet."""
+    name = row["id"]
+    assert (name in SHOWN) != (name in LATER), f"{name}: {row['text']}"
+    for test in SHOWN.get(name, ()):
+        module, _, function = test.partition("::")
+        assert function in functions(module), test
+
+
+def test_no_row_is_invented() -> None:
+    """Nothing is claimed of a demand that the list does not have."""
+    assert SHOWN.keys() | LATER.keys() == {row["id"] for row in ROWS}
+    assert len(ROWS) == 177
+
+
+@pytest.mark.parametrize(
+    ("remote", "open_network"),
+    [
+        ("192.0.2.1;4000", True), ("2001:db8::1;4000", True), ("localhost;1", True), ("", True),
+        ("128.0.0.1;1", True), ("127.0.0.1.example.com;1", True), ("1270.0.0.1;1", True),
+        ("127.0.0.1;4000", False), ("127.255.0.9;1", False), ("::1;4000", False),
+        ("[::1];4000", False), ("::ffff:127.0.0.1;1", False), ("/run/x.sock", False), (None, False),
+    ],
+)  # fmt: skip
+def test_scram_needs_protection_on_an_open_network(remote: str | None, open_network: bool) -> None:
+    """Without TLS SCRAM is refused to whoever is not on this machine, unless it is permitted."""
+    strict: dict[str, object] = {"scram_iteration_counter": 4096}
+    permit = {**strict, "allow_unencrypted_scram": True}
+    for config, ssf, refused in (
+        (strict, 0, open_network),
+        (strict, 1, open_network),
+        (strict, 128, False),
+        (permit, 0, False),
+    ):
+        facts: dict[str, Any] = {"remote": remote, "external_ssf": ssf}
+        with server(config=config) as ours, client(config=config) as theirs:
+            near = ours.session(**facts)
+            far = theirs.session(authid="tim", password=USERS["tim"], **facts)
+            if refused:
+                assert "SCRAM-SHA-256" not in near.mechanisms()
+                assert "allow_unencrypted_scram" in near.rejected["SCRAM-SHA-256"]
+                for call in (
+                    lambda near=near: near.start("SCRAM-SHA-256", b"n,,n=tim,r=abcdefghijkl"),
+                    lambda far=far: far.start(["SCRAM-SHA-256"]),
+                ):
+                    with pytest.raises(MechanismError):
+                        call()
+            else:
+                _ = login(far, near, ["SCRAM-SHA-256"])
+                assert near.authid == "tim"
