@@ -221,6 +221,13 @@ class Core(ABC):
         for base in declared:
             if base not in bases:
                 refused[base] = Refusal(Result.NOMECH, f"it is not in {self._list_name}")
+        # Claimed by two distributions, left out by plugin_list, or declared under no name at all.
+        for listing in self.registry.listings("mechanisms"):
+            if listing.problem is not None and listing.name not in by_name:
+                try:
+                    _ = self.mechanism(listing.name)
+                except PluginError as error:
+                    refused[printable(listing.name)] = Refusal(Result.NOMECH, str(error))
         return Offer(tuple(names), refused)
 
     _list_name = "mech_list"
