@@ -117,6 +117,7 @@ class Negotiation(Sealed, ABC):
     """One attempt to authenticate, without I/O."""
 
     __slots__ = (
+        "_begun",
         "_derived",
         "_detail",
         "_exchange",
@@ -139,6 +140,7 @@ class Negotiation(Sealed, ABC):
         self._exchange: Exchange[Success] | None = None
         self._received = 0
         self._derived = False
+        self._begun = False
         self._detail: str | None = None
 
     # --- the driver's calls ------------------------------------------------------
@@ -268,10 +270,12 @@ class Negotiation(Sealed, ABC):
 
     def _begin(self) -> None:
         self.core.check_open()
-        if self.phase is not IDLE:
+        if self.phase is not IDLE or self._begun:
             raise UsageError(
                 "a session is for one attempt; make a new session", code="out-of-order"
             )
+        # IDLE lasts until the mechanism asks for something: it must not start us in between.
+        self._begun = True
 
     def _running(self) -> Exchange[Success]:
         exchange = self._exchange

@@ -138,10 +138,10 @@ class ServerNegotiation(Negotiation):
             MechanismError: the mechanism is not for this connection, with the reason.
             SaslError: the exchange failed.
         """
-        self._begin()
         check_data("an initial response", initial)
         if not is_a(mechanism, str):
             raise UsageError(f"a mechanism's name is a string, not {type(mechanism).__name__}")
+        self._begin()
         try:
             return self._start(mechanism, initial)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
@@ -165,10 +165,10 @@ class ServerNegotiation(Negotiation):
         Raises:
             UsageError: either is no string, or an attempt was made already.
         """
-        self._begin()
         for what, value in (("user", user), ("password", password)):
             if not is_a(value, str):
                 raise UsageError(f"a {what} is a string, not {type(value).__name__}")
+        self._begin()
         self._kind = "checkpass"
         try:
             return self._start_check(user, password)
