@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import ClassVar
 
 import pytest
 
@@ -20,7 +21,8 @@ from toy_mechanisms import TOYS
 
 @cache
 def toys():
-    return declare({"mechanisms": dict.fromkeys(TOYS, "toy_mechanisms")})
+    modules = dict.fromkeys(TOYS, "toy_mechanisms")
+    return declare({"mechanisms": {**modules, "X-STEPWISE": "toy_stepwise"}})
 
 
 class Toy(MechanismConformance):
@@ -31,8 +33,10 @@ class Toy(MechanismConformance):
     wrong_credentials = Credentials("alice", "wonderland-wrong")
     expected_authid = "alice"
     indistinguishable = {"an unknown user": Credentials("aline", "wonderland-wrong")}
-    proxy = Credentials("alice", "wonderland-first", authzid="barry")
-    proxy_with_their_secret = Credentials("alice", "wonderland-other", authzid="barry")
+    proxy: ClassVar[Credentials | None] = Credentials("alice", "wonderland-first", authzid="barry")
+    proxy_with_their_secret: ClassVar[Credentials | None] = Credentials(
+        "alice", "wonderland-other", authzid="barry"
+    )
     packages = ("toy_mechanisms",)
 
     def registry(self):
@@ -47,6 +51,15 @@ class Toy(MechanismConformance):
 
 class TestSound(Toy):
     """The sound toy passes."""
+
+
+class TestStepwise(Toy):
+    """A toy with a step function, where the server begins, passes."""
+
+    mechanism = "X-STEPWISE"
+    packages = ("toy_stepwise",)
+    proxy = None
+    proxy_with_their_secret = None
 
 
 CASES = [
