@@ -58,9 +58,9 @@ class ClientSession(ClientView):
         negotiation = self._negotiation
         try:
             return self._runner.drive(negotiation, negotiation.start(offered), self._interact)
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
-        raise failure
+        except BaseException as error:
+            _ = sever(error)
+            raise
 
     def step(self, challenge: bytes) -> Reply:
         """Answer a challenge (`b""`: an empty one).
@@ -71,11 +71,11 @@ class ClientSession(ClientView):
         """
         negotiation = self._negotiation
         try:
-            return self._runner.drive(negotiation, negotiation.answer(challenge), self._interact)
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
-        challenge = b""
-        raise failure
+            return self._runner.drive(negotiation, negotiation.hear(challenge), self._interact)
+        except BaseException as error:
+            _ = sever(error)
+            challenge = b""
+            raise
 
     def finish(self, data: bytes | None = None) -> None:
         """Call it on the protocol's own success message; `data` came with that.
@@ -88,10 +88,10 @@ class ClientSession(ClientView):
         try:
             _ = self._runner.drive(negotiation, negotiation.finish(data), self._interact)
             return
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
-        data = None
-        raise failure
+        except BaseException as error:
+            _ = sever(error)
+            data = None
+            raise
 
     def close(self) -> None:
         """End it, and the security layer with it. Idempotent."""
@@ -164,12 +164,17 @@ class Client:
         Raises:
             UsageError: an unknown or mistyped fact, or the Client is closed.
         """
-        negotiation = client_negotiation(
-            self._core,
-            facts_from(facts),
-            client_answers(authid, password, authzid, realm, trace, answers),
-            interactive=interact is not None,
-        )
+        try:
+            negotiation = client_negotiation(
+                self._core,
+                facts_from(facts),
+                client_answers(authid, password, authzid, realm, trace, answers),
+                interactive=interact is not None,
+            )
+        except BaseException as error:
+            _ = sever(error)
+            password = answers = None
+            raise
         return ClientSession(negotiation, self._runner, interact)
 
     def close(self) -> None:

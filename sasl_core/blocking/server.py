@@ -60,20 +60,20 @@ class ServerSession(ServerView):
         negotiation = self._negotiation
         try:
             return self._runner.drive(negotiation, negotiation.start(mechanism, initial))
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
-        initial = None
-        raise failure
+        except BaseException as error:
+            _ = sever(error)
+            initial = None
+            raise
 
     def step(self, response: bytes) -> Reply:
         """Go on with the client's response (`b""`: an empty one). Raises as `start`."""
         negotiation = self._negotiation
         try:
-            return self._runner.drive(negotiation, negotiation.answer(response))
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
-        response = b""
-        raise failure
+            return self._runner.drive(negotiation, negotiation.hear(response))
+        except BaseException as error:
+            _ = sever(error)
+            response = b""
+            raise
 
     def close(self) -> None:
         """End it, and the security layer with it. Idempotent."""
@@ -168,16 +168,18 @@ class Server:
             AuthenticationError: refused. BackendError: nobody could be asked.
             MechanismError: an unknown method in `pwcheck_method`.
         """
-        negotiation = server_negotiation(self._core, facts_from({}))
+        negotiation: ServerNegotiation | None = None
         try:
+            negotiation = server_negotiation(self._core, facts_from({}))
             _ = self._runner.drive(negotiation, negotiation.check(user, password))
             return negotiation.authid
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
+        except BaseException as error:
+            _ = sever(error)
+            password = ""
+            raise
         finally:
-            negotiation.close()
-        password = ""
-        raise failure
+            if negotiation is not None:
+                negotiation.close()
 
     def setpass(
         self,
@@ -197,22 +199,22 @@ class Server:
             UsageError: flags that exclude each other, an unusable name or password.
             BackendError: a store failed.
         """
-        self._core.check_open()
         identity: str | None = None
         try:
+            self._core.check_open()
             identity = canonical(self._core, user)
             report = self._runner.run(
                 accounts.set_password(self._core, identity, password, flags, mechanism)
             )
             self._core.audit("setpass", report.result, authid=identity)
             return report
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
-        if isinstance(failure, SaslError):
-            detail = failure.detail or str(failure)
-            self._core.audit("setpass", failure.result, authid=identity, detail=detail)
-        password = None
-        raise failure
+        except BaseException as error:
+            _ = sever(error)
+            password = None
+            if isinstance(error, SaslError):
+                detail = error.detail or str(error)
+                self._core.audit("setpass", error.result, authid=identity, detail=detail)
+            raise
 
     def user_exists(self, user: str) -> bool:
         """Whether there is such a user, disabled or not (G20).
@@ -245,9 +247,9 @@ class Server:
     def _admin(self, body: Needs[R]) -> R:
         try:
             return self._runner.run(body)
-        except BaseException as error:  # noqa: BLE001 - an interrupt's frames know it too.
-            failure = sever(error)
-        raise failure
+        except BaseException as error:
+            _ = sever(error)
+            raise
 
     def _keep_going(self) -> None:
         """Run plugins' periodic work that is due, or see to it that somebody does."""
