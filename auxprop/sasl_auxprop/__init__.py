@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 
     from sasl_core.plugin import Change
 
-__all__ = ["CheckedChange", "check_user", "checked", "stored_form", "user_is_storable"]
+__all__ = [
+    "CheckedChange",
+    "check_user",
+    "checked",
+    "stored_form",
+    "user_is_storable",
+    "usual_rounds",
+]
 
 NAME_LIMIT: Final = 1024
 """Longest name of a user, and longest realm, in characters."""
@@ -109,6 +116,14 @@ def checked(change: Change, *, plaintext: bool) -> CheckedChange:
 def stored_form(verifiers: Iterable[ScramVerifier]) -> tuple[bytes, ...]:
     """Verifiers as `authPassword` values, in the order in which they are compared."""
     return tuple(sorted(map(format_verifier, verifiers)))
+
+
+def usual_rounds(counts: Mapping[int, int]) -> int | None:
+    """What most verifiers have, from rounds -> number of verifiers; None if there are none.
+
+    Of rounds that as many have, the greatest, so that the answer never depends on order.
+    """
+    return max(counts, key=lambda rounds: (counts[rounds], rounds), default=None)
 
 
 def user_is_storable(user: UserName) -> bool:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from sasl_auxprop import check_user, checked, stored_form
+from sasl_auxprop import check_user, checked, stored_form, usual_rounds
 from sasl_core.plugin import (
     PASSWORD,
     SCRAM_HASHES,
@@ -47,8 +48,8 @@ __all__ = ["SASL_PLUGIN_API", "MemoryOptions", "MemoryStore", "sasl_auxprop_init
 
 SASL_PLUGIN_API = 1
 
-DEFAULT_ITERATIONS: Final = 4096
-"""PBKDF2 rounds of `add_user`: RFC 7677's floor, since tests add many users."""
+DEFAULT_ITERATIONS: Final = 15_000
+"""PBKDF2 rounds of `add_user`, as many as `scram_iteration_counter` has by default."""
 MAX_ITERATIONS: Final = 10_000_000
 SALT_SIZE: Final = 16
 SECRET_SIZE: Final = 32
@@ -87,7 +88,8 @@ class MemoryStore(SimpleStore):
     """Users in a dict. Safe to share between threads.
 
     `users`: identity -> password, each added as `add_user` does. `plaintext`: keep
-    `userPassword` too. The decoy secret is random and lives as long as the store.
+    `userPassword` too. The decoy secret is random and lives as long as the store. Decoys
+    have the rounds that most of its verifiers have: others would show who is unknown.
 
     Raises:
         UsageError: as `add_user`.
@@ -100,6 +102,9 @@ class MemoryStore(SimpleStore):
     ) -> None:
         self.plaintext = plaintext
         self._accounts: dict[tuple[str, str], _Account] = {}
+        # How many verifiers have how many rounds, and what most of them have.
+        self._counts: Counter[int] = Counter()
+        self._usual: int | None = None
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(SECRET_SIZE)
         for identity, password in (users or {}).items():
@@ -144,7 +149,7 @@ class MemoryStore(SimpleStore):
         check_user(name)
         new = checked(Change(values, create=True), plaintext=self.plaintext)
         with self._lock:
-            self._accounts[name.realm, name.name] = _changed(_NOBODY, new, disabled=disabled)
+            self._put((name.realm, name.name), _changed(_NOBODY, new, disabled=disabled))
 
     # --- the store -----------------------------------------------------------------
 
@@ -155,10 +160,10 @@ class MemoryStore(SimpleStore):
         values = {name: kept[name] for name in names if name in kept}
         verifiers = held.verifiers if VERIFIERS in names else _NOBODY.verifiers
         if account is None:
-            return Found(_UNKNOWN, {}, {}, self._secret)
+            return Found(_UNKNOWN, {}, {}, self._secret, self._usual)
         if account.disabled:
-            return Found(_DISABLED, {}, {}, self._secret)
-        return Found(_OK, values, verifiers, self._secret)
+            return Found(_DISABLED, {}, {}, self._secret, self._usual)
+        return Found(_OK, values, verifiers, self._secret, self._usual)
 
     def write(self, user: UserName, change: Change) -> Result:
         """Carry `change` out.
@@ -179,11 +184,24 @@ class MemoryStore(SimpleStore):
             if any(held.holds(name) != values for name, values in new.expected.items()):
                 return Result.NOCHANGE
             if new.delete:
-                del self._accounts[key]
+                self._put(key, None)
             else:
                 disabled = held.disabled if new.disabled is None else new.disabled
-                self._accounts[key] = _changed(held, new, disabled=disabled)
+                self._put(key, _changed(held, new, disabled=disabled))
         return Result.OK
+
+    def _put(self, key: tuple[str, str], account: _Account | None) -> None:
+        """Replace an account, or remove it, and count its verifiers. Needs the lock."""
+        for verifier in self._accounts.get(key, _NOBODY).verifiers.values():
+            self._counts[verifier.iterations] -= 1
+        if account is None:
+            del self._accounts[key]
+        else:
+            self._accounts[key] = account
+            self._counts.update(each.iterations for each in account.verifiers.values())
+        # A Counter keeps what it has none of any more.
+        self._counts = +self._counts
+        self._usual = usual_rounds(self._counts)
 
     def list_users(self) -> Iterable[UserName]:
         return [UserName(name, realm) for realm, name in sorted(self._accounts)]

@@ -61,7 +61,7 @@ def test_users_given_to_the_constructor_can_log_in():
         assert found.result is Result.OK
         assert found.values == {}
         assert list(found.verifiers) == ["SHA-256"]
-        assert found.verifiers["SHA-256"].iterations == 4096
+        assert found.verifiers["SHA-256"].iterations == 15_000
         assert matches(found.verifiers["SHA-256"], password)
 
 
@@ -196,6 +196,51 @@ def test_every_store_has_a_secret_of_its_own():
     assert len(secrets) == 5
     assert {len(secret) for secret in secrets if secret} == {32}
     assert stores[0].read_decoy_secret() == stores[0].read_decoy_secret()
+
+
+def test_decoys_get_the_rounds_that_most_verifiers_have():
+    """`decoy_iterations` follows every kind of write, and is the same for everybody."""
+    store = MemoryStore()
+
+    def told(name="nobody"):
+        return store.read(UserName(name), []).decoy_iterations
+
+    assert told() is None
+    store.add_user("a", password="x", iterations=100)
+    assert told() == 100
+    store.add_user("b", password="x", iterations=200)
+    assert told() == 200, "of as many, the greater"
+    store.add_user("c", password="x", iterations=100)
+    assert (told(), told("a"), told("b")) == (100, 100, 100)
+    store.add_user("c", password="x", iterations=200)
+    assert told() == 200, "what was replaced does not count"
+    one = Change({"authPassword": (make_verifier("x", "SHA-1", 100),)}, disabled=True)
+    store.write(UserName("a"), one)
+    store.write(UserName("b"), one)
+    assert (told(), told("a")) == (100, 100)
+    store.write(UserName("a"), Change({"authPassword": ()}))
+    store.write(UserName("c"), Change({"quota": (b"1",)}))
+    assert told() == 200
+    for name in "abc":
+        store.write(UserName(name), Change(delete=True))
+    assert told() is None
+
+
+class Uncounted(dict):
+    """A table that can be asked for one entry at a time only."""
+
+    def __iter__(self):
+        raise AssertionError("a look-up went through all accounts")
+
+    items = keys = values = __iter__
+
+
+def test_a_lookup_does_not_count_the_verifiers():
+    """Those of a large store are counted when they are written, not when somebody logs in."""
+    store = filled()
+    store._accounts = Uncounted(store._accounts)
+    for user in (ALICE, UserName("nobody")):
+        assert store.read(user, ["authPassword"]).decoy_iterations == 4096
 
 
 def test_what_was_read_does_not_change_under_the_reader():
