@@ -101,8 +101,8 @@ class Facts(Sealed):
         if self.external_ssf < 0:
             raise UsageError("external_ssf cannot be negative")
         self.external_id = given.get("external_id")
-        self.remote = given.get("remote")
-        self.local = given.get("local")
+        self.remote = _one_line(given.get("remote"))
+        self.local = _one_line(given.get("local"))
         self.success_data = given.get("success_data", False)
         self.initial_response = given.get("initial_response", True)
         self.security = given.get("security")
@@ -139,6 +139,11 @@ class Facts(Sealed):
         if not isinstance(cast("object", value), bytes) or not value:
             raise UsageError(f"channel binding {name!r} has no data")
         return value
+
+
+def _one_line(address: str | None) -> str | None:
+    """An address as it may be logged: it may come from a proxy's header, and so from a peer."""
+    return address if address is None or address.isprintable() else printable(address)
 
 
 def _is_property(name: object) -> bool:

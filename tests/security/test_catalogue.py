@@ -336,6 +336,17 @@ def test_a_name_is_no_format(name: str, caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.text.count(f"authid={name} ") >= 1
 
 
+def test_an_address_forges_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    """What a proxy says of the peer's address is escaped before it is logged or audited."""
+    events: list[Any] = []
+    with server(audit=[events.append]) as owner:
+        session = owner.session(remote="10.0.0.1;1\nlogin OK: authid=root", external_ssf=256)
+        with session, pytest.raises(AuthenticationError):
+            session.start("PLAIN", b"\0tim\0wrong")
+    assert [len(record.getMessage().splitlines()) for record in caplog.records] == [1]
+    assert events[0].remote.isprintable()
+
+
 # --- stores ---------------------------------------------------------------------
 
 HOSTILE = [
