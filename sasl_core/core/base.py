@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sasl_core._checks import is_a
 from sasl_core.choice import Refusal, in_order, refusal
+from sasl_core.conf_values import Unfit
 from sasl_core.config import Configuration
 from sasl_core.context import CanonContext
 from sasl_core.errors import (
@@ -23,10 +24,12 @@ from sasl_core.exchange import foreign
 from sasl_core.facts import SecurityProperties
 from sasl_core.flags import Feature, Side
 from sasl_core.names import base_name, is_mechanism_name
+from sasl_core.options import CORE_KEYS
 from sasl_core.plugs import AuxpropPlug
 from sasl_core.plugset import Plugs
 from sasl_core.registry import Registry
 from sasl_core.results import Result
+from sasl_core.runners.jobs import Job
 from sasl_core.runners.once import Once
 from sasl_core.utils import SaslUtils
 
@@ -61,17 +64,6 @@ class Offer:
         self.refused = refused
 
 
-class Job:
-    """Work to be done again and again (`SaslUtils.every`). `due` is on the monotonic clock."""
-
-    __slots__ = ("body", "due", "seconds")
-
-    def __init__(self, seconds: float, body: Callable[[], Needs[object]], due: float) -> None:
-        self.seconds = seconds
-        self.body = body
-        self.due = due
-
-
 class Core(ABC):
     """Common to both sides."""
 
@@ -92,12 +84,14 @@ class Core(ABC):
         _check_word("host", host)
         self.service = service
         self.host = host
-        self.appname = appname or service
+        self.appname = service if appname is None else appname
         _check_word("appname", self.appname)
         self.configuration = _configuration(config, self.appname)
         self.options = options = self.configuration.core
         # None: every mechanism that is installed.
         self.wanted = options.mech_list if self.side is Side.SERVER else options.client_mech_list
+        if realm is not None:
+            _check_realm(realm)
         self.realm = options.user_realm if realm is None else realm
         self.security = SecurityProperties(
             options.min_ssf, options.max_ssf, options.maxbufsize, options.security_flags
@@ -286,7 +280,7 @@ class Core(ABC):
         for failure in (*self.plugs.close(), *self.once.close()):
             self.log_failure("closing", failure)
 
-    def log_failure(self, what: str, error: Exception) -> None:
+    def log_failure(self, what: str, error: BaseException) -> None:
         """Log the failure of something that must not stop anything else."""
         import logging
 
@@ -304,6 +298,16 @@ def _configuration(config: Config, appname: str) -> Configuration:
     if not is_a(config, Mapping):
         raise UsageError(f"config cannot be a {type(config).__name__}")
     return Configuration.from_mapping(config, appname)
+
+
+def _check_realm(realm: object) -> None:
+    try:
+        _ = CORE_KEYS["user_realm"](realm)
+    except Unfit as error:
+        problem = str(error)
+    else:
+        return
+    raise UsageError(f"realm: {problem}")
 
 
 def _check_word(what: str, value: object) -> None:

@@ -507,7 +507,7 @@ def test_doom_a_refusal_that_is_swallowed_cannot_succeed():
     refusal = AuthenticationError(detail="no")
     with pytest.raises(AuthenticationError) as caught:
         exchange.fail(refusal)
-    assert caught.value is refusal
+    assert caught.value.detail == "no"
     assert exchange.state is State.ERROR
     assert exchange.result is None
 
@@ -567,7 +567,7 @@ def test_doom_lets_the_body_talk_on():
     assert exchange.state is State.DOOMED
     with pytest.raises(AuthenticationError) as caught:
         exchange.answer(1)
-    assert caught.value is first
+    assert caught.value.detail == first.detail
 
 
 def test_doom_may_end_in_another_error():

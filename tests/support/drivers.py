@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import sasl_core
+from sasl_auxprop.memory import MemoryStore
 from sasl_core import accounts, aio
 from sasl_core.core import ServerCore
 from sasl_core.edge import backend_failure
@@ -155,7 +156,7 @@ class RawSession(Session):
         return self.supplier.drive(self.negotiation, start(*arguments))
 
     def step(self, message: Any) -> Any:
-        return self.supplier.drive(self.negotiation, self.negotiation.answer(message))
+        return self.supplier.drive(self.negotiation, self.negotiation.hear(message))
 
     def finish(self, data: bytes | None = None) -> None:
         assert isinstance(self.negotiation, ClientNegotiation)
@@ -244,6 +245,9 @@ class Driver:
         return function(*arguments)
 
     def server(self, config: Any = None, **more: Any) -> Handle:
+        """A Server; where nothing is said of stores, it has an empty one in memory."""
+        if "auxprop_plugin" not in (config or {}):
+            more.setdefault("stores", [MemoryStore()])
         made = self.server_class("smtp", HOST, config={} if config is None else config, **more)
         return self._keep(made, more)
 

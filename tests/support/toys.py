@@ -52,7 +52,11 @@ __all__ = [
     "server_plug",
 ]
 
-OPEN = {"allow_anonymous": True, "allow_cleartext": True, "scram_iteration_counter": 4096}
+OPEN = {
+    "allow_anonymous": True,
+    "allow_cleartext": True,
+    "scram_iteration_counter": 4096,
+}
 """A configuration in which nothing is refused for want of TLS, and rounds are few."""
 
 CLIENT_FIRST, SERVER_FIRST = Feature.WANT_CLIENT_FIRST, Feature.SERVER_FIRST
@@ -181,6 +185,7 @@ def client_plug(
         "name": name,
         "features": features,
         "security_flags": STRONG,
+        "attests": True,
         "converse": lambda self, ctx: body(ctx),
     }
     cls = type("ToyClient", (ClientPlug,), members | more)
