@@ -13,7 +13,10 @@ from typing import Final
 
 from sasl_core.plugin import BackendError
 
-__all__ = ["damaged", "interrupted", "missing", "of_database", "of_file", "refused"]
+__all__ = ["LOCKED", "damaged", "interrupted", "missing", "of_database", "of_file", "refused"]
+
+LOCKED: Final = "sasldb-locked"
+"""`code` of the one error that waiting may mend: another process has the lock."""
 
 # Primary result code -> (temporary, what it means, what to do).
 _MEANINGS: Final[dict[int, tuple[bool, str, str]]] = {
@@ -62,9 +65,11 @@ def of_database(error: sqlite3.Error, path: str) -> BackendError:
     # Errors that Python's own layer makes, say of text that is no UTF-8, bear no code.
     code: int | None = getattr(error, "sqlite_errorcode", None)
     name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    temporary, meaning, advice = _BROKEN if code is None else _MEANINGS.get(code & 0xFF, _BROKEN)
+    # The low byte says what it is, the rest which kind of that.
+    primary = None if code is None else code & 0xFF
+    temporary, meaning, advice = _BROKEN if primary is None else _MEANINGS.get(primary, _BROKEN)
     return BackendError(
-        code="sasldb",
+        code=LOCKED if primary == sqlite3.SQLITE_BUSY else "sasldb",
         detail=f"sasldb {path!r} {meaning} ({name}): {advice}",
         temporary=temporary,
     )

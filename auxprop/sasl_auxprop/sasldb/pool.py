@@ -43,12 +43,13 @@ Identity: TypeAlias = "tuple[int, int, int]"
 class Connection:
     """One connection, closed or open, and what was found when it was opened."""
 
-    __slots__ = ("__weakref__", "identity", "lock", "secret", "sqlite")
+    __slots__ = ("__weakref__", "identity", "lock", "secret", "sqlite", "wait")
 
     def __init__(self) -> None:
         self.sqlite: sqlite3.Connection | None = None
         self.identity: Identity | None = None
         self.secret = b""
+        self.wait = 0.0
         # Re-entrant, for a signal handler may fork in the middle of a call.
         self.lock = threading.RLock()
 
@@ -66,7 +67,7 @@ class Connection:
 class Pool:
     """All connections of this process to the database at `path`.
 
-    `timeout`: how long a call waits for a lock, in seconds.
+    `timeout`: how long a call waits for a lock unless it says otherwise, in seconds.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -82,22 +83,27 @@ class Pool:
 
     # --- use -----------------------------------------------------------------------
 
-    def run(self, work: Callable[[sqlite3.Connection, bytes], T]) -> T:
+    def run(
+        self, work: Callable[[sqlite3.Connection, bytes], T], *, wait: float | None = None
+    ) -> T:
         """What `work` returns, called with an open connection and the decoy secret.
 
         The connection is its own while it runs, and is closed when it raises: then
-        nothing of a transaction is left.
+        nothing of a transaction is left. `wait`: seconds to wait for a lock, instead of
+        `timeout`; with 0 nothing is waited for.
 
         Raises:
             BackendError: the file is missing, is none of ours, is not to be trusted, or
-                fails now; an error of SQLite in `work` becomes one too.
+                fails now; an error of SQLite in `work` becomes one too. The code is
+                `faults.LOCKED` when another process has the lock.
             UsageError: the store is closed.
         """
         slot = self._take()
         try:
             with slot.lock:
                 try:
-                    return work(self._ready(slot), slot.secret)
+                    ready = self._ready(slot, self.timeout if wait is None else wait)
+                    return work(ready, slot.secret)
                 except sqlite3.Error as error:
                     fault = faults.of_database(error, self.path)
                     if slot.sqlite is None and isinstance(error, sqlite3.ProgrammingError):
@@ -127,15 +133,19 @@ class Pool:
             with slot.lock:
                 slot.close()
 
-    def _ready(self, slot: Connection) -> sqlite3.Connection:
+    def _ready(self, slot: Connection, wait: float) -> sqlite3.Connection:
         """The slot's connection to the file that has the path now."""
         if self._closed:
             raise UsageError("the store is closed", code="closed")
         identity = self._identity()
-        if slot.sqlite is not None and slot.identity == identity:
-            return slot.sqlite
-        slot.close()
-        return self._open(slot, identity)
+        connection = slot.sqlite
+        if connection is None or slot.identity != identity:
+            slot.close()
+            return self._open(slot, identity, wait)
+        if slot.wait != wait:
+            schema.set_timeout(connection, wait)
+            slot.wait = wait
+        return connection
 
     # --- opening -------------------------------------------------------------------
 
@@ -155,9 +165,9 @@ class Pool:
             return status.st_dev, status.st_ino, status.st_mode
         raise fault
 
-    def _open(self, slot: Connection, identity: Identity) -> sqlite3.Connection:
+    def _open(self, slot: Connection, identity: Identity, wait: float) -> sqlite3.Connection:
         _check_mode(self.path, identity[2])
-        connection = schema.connect(self.path, self.timeout)
+        connection = schema.connect(self.path, wait)
         try:
             if self._identity() != identity:
                 raise faults.interrupted(self.path)
@@ -165,7 +175,7 @@ class Pool:
         except BaseException:
             connection.close()
             raise
-        slot.sqlite, slot.identity = connection, identity
+        slot.sqlite, slot.identity, slot.wait = connection, identity, wait
         return connection
 
     # --- the end, and forks ----------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Final
 
 from sasl_auxprop.sasldb import faults
 
-__all__ = ["SECRET_KEY", "SECRET_SIZE", "VERSION", "connect", "make"]
+__all__ = ["SECRET_KEY", "SECRET_SIZE", "VERSION", "connect", "make", "set_timeout"]
 
 VERSION: Final = 1
 """`PRAGMA user_version` of the schema below."""
@@ -78,6 +78,11 @@ def connect(path: str, timeout: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def set_timeout(connection: sqlite3.Connection, timeout: float) -> None:
+    """Have `connection` wait `timeout` seconds for a lock, instead of as long as before."""
+    connection.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}").close()
 
 
 def make(path: str, timeout: float) -> bool:

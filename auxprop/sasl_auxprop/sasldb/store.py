@@ -2,6 +2,7 @@
 
 Invariants:
 - A look-up is one statement, and the same work for a user who is not there.
+- No look-up waits for a lock in the event loop: only the second attempt, off it, waits.
 - A write is one transaction: all of a `Change` or nothing, on disk when it says OK.
 - Nothing is opened before the first use, nor SQLite loaded.
 """
@@ -9,15 +10,18 @@ Invariants:
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sasl_auxprop import check_user, checked, user_is_storable
 from sasl_auxprop.sasldb.rows import LIST, Row, apply, collect, lookup_statement
 from sasl_core.plugin import (
+    BackendError,
     Blocking,
     Found,
+    NeedCall,
     Result,
     SimpleStore,
     UsageError,
@@ -26,7 +30,7 @@ from sasl_core.plugin import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sasl_auxprop.sasldb.pool import Pool
     from sasl_core.plugin import Change, Needs
@@ -41,6 +45,8 @@ NAMES_LIMIT: Final = 200
 """Most properties of one look-up, well below the number of parameters that SQLite takes."""
 QUERIES_LIMIT: Final = 64
 """Most prepared sets of property names; what mechanisms ask for is a handful."""
+
+T = TypeVar("T")
 
 _NOUSER, _DISABLED, _OK = Result.NOUSER, Result.DISABLED, Result.OK
 
@@ -105,6 +111,41 @@ class SqliteStore(SimpleStore):
 
         return schema.make(self.path, self.timeout)
 
+    def lookup(self, user: UserName, names: Sequence[str]) -> Needs[Found]:
+        return (yield from self._patiently(lambda wait: self._read(user, names, wait)))
+
+    def decoy_secret(self) -> Needs[bytes | None]:
+        return (yield from self._patiently(self._read_decoy_secret))
+
+    def _patiently(self, read: Callable[[float], T]) -> Needs[T]:
+        """What `read(seconds to wait for a lock)` returns.
+
+        The first attempt runs in place and waits for nothing. If another process has the
+        file for itself, the second one waits off the event loop, until `timeout` seconds
+        have passed since the first: what a thread was waited for counts.
+
+        Raises:
+            BackendError: the file cannot be read, or stays locked.
+        """
+        end = time.monotonic() + self.timeout
+
+        def attempt() -> tuple[T] | None:
+            try:
+                return (read(0.0),)
+            except BackendError as error:
+                from sasl_auxprop.sasldb import faults
+
+                if error.code != faults.LOCKED:
+                    raise
+            return None
+
+        answer = yield from NeedCall(attempt, self.read_blocking)
+        if answer is not None:
+            return answer[0]
+        return (
+            yield from NeedCall(lambda: read(max(0.0, end - time.monotonic())), Blocking.REMOTE)
+        )
+
     def users(self) -> Needs[Iterable[UserName]]:
         # A hundred thousand names take a tenth of a second: too long for an event loop.
         return (yield from self._call(self.list_users, Blocking.REMOTE))
@@ -112,6 +153,10 @@ class SqliteStore(SimpleStore):
     # --- reading -------------------------------------------------------------------
 
     def read(self, user: UserName, names: Sequence[str]) -> Found:
+        return self._read(user, names, self.timeout)
+
+    def _read(self, user: UserName, names: Sequence[str], wait: float) -> Found:
+        """`read`, waiting at most `wait` seconds for a lock."""
         sql, wanted = self._query(tuple(names))
         # What could not be stored is looked up as the empty name, which nobody has.
         key = (user.realm, user.name) if user_is_storable(user) else ("", "")
@@ -120,7 +165,7 @@ class SqliteStore(SimpleStore):
         def select(connection: sqlite3.Connection, secret: bytes) -> tuple[list[Row], bytes]:
             return connection.execute(sql, (*wanted, *key)).fetchall(), secret
 
-        rows, secret = pool.run(select)
+        rows, secret = pool.run(select, wait=wait)
         values, verifiers = collect(rows, self.path)
         if not rows or rows[0][0] != key[0] or rows[0][1] != key[1]:
             return Found(_NOUSER, {}, {}, secret)
@@ -135,7 +180,10 @@ class SqliteStore(SimpleStore):
         return [UserName(name, realm) for realm, name in self._opened().run(select)]
 
     def read_decoy_secret(self) -> bytes | None:
-        return self._opened().run(lambda _, secret: secret)
+        return self._read_decoy_secret(self.timeout)
+
+    def _read_decoy_secret(self, wait: float) -> bytes | None:
+        return self._opened().run(lambda _, secret: secret, wait=wait)
 
     def _query(self, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         """The statement for `names`, and its first parameters."""

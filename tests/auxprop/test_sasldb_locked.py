@@ -1,0 +1,199 @@
+"""sasldb while another process has the whole file for itself: who waits, and where."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+
+from sasl_auxprop.sasldb import SqliteStore
+from sasl_core import Client, SetpassFlag, aio
+from sasl_core.plugin import (
+    BackendError,
+    Blocking,
+    Change,
+    NeedCall,
+    Result,
+    UserName,
+    parse_verifier,
+)
+from store_kit import drive, make_verifier
+
+ALICE = UserName("alice")
+PENCIL = make_verifier("pencil")
+GAP = 0.5
+"""Longest time, in seconds, for which nothing else may run on the event loop."""
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A database with one user, which nobody has open."""
+    path = tmp_path / "db.sqlite"
+    with closing(SqliteStore(path)) as store:
+        store.write(ALICE, Change({"authPassword": (PENCIL,)}, create=True))
+    return path
+
+
+@contextmanager
+def locked(path):
+    """Hold the database so that nobody else can even read; gives what lets it go."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        holder.execute("INSERT INTO users (realm, name) VALUES ('', 'meanwhile')")
+        yield holder.close
+
+
+def held_for_open_connections(path):
+    """Give up WAL mode, in which connections that are open already are never kept waiting."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        assert other.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+
+
+async def login(server):
+    """Log alice in; what the server's last word was."""
+    with Client("imap", "mail.example.com", config={}) as client:
+        async with server.session(external_ssf=256, success_data=True) as theirs:
+            facts = {"external_ssf": 256, "success_data": True}
+            with client.session(authid="alice", password="pencil", **facts) as ours:
+                first = ours.start(["SCRAM-SHA-256"])
+                challenge = await theirs.start("SCRAM-SHA-256", first.data)
+                last = await theirs.step(ours.step(challenge.data).data)
+                ours.finish(last.data)
+                return theirs.authid
+
+
+async def largest_gap(stop):
+    """The longest time that the event loop took to come back, in seconds."""
+    gap, before = 0.0, time.monotonic()
+    while not stop.is_set():
+        await asyncio.sleep(0.01)
+        now = time.monotonic()
+        gap, before = max(gap, now - before), now
+    return gap
+
+
+def watched(path, timeout, work):
+    """What `work(server)` returns or raises, and the largest gap of the loop meanwhile."""
+
+    async def body():
+        stop = asyncio.Event()
+        with closing(SqliteStore(path, timeout=timeout)) as store:
+            server = aio.Server("imap", "mail.example.com", config={}, stores=[store])
+            try:
+                heart = asyncio.ensure_future(largest_gap(stop))
+                await asyncio.sleep(0.05)
+                (outcome,) = await asyncio.gather(work(server), return_exceptions=True)
+                stop.set()
+                return outcome, await heart
+            finally:
+                await server.close()
+
+    return asyncio.run(body())
+
+
+def test_a_login_waits_for_the_lock_beside_the_event_loop(path):
+    """The loop goes on while a login waits, and the login succeeds once the lock is gone."""
+    with locked(path) as let_go:
+        began = time.monotonic()
+        timer = threading.Timer(1.0, let_go)
+        timer.start()
+        outcome, gap = watched(path, 10, login)
+        timer.join()
+    assert outcome == "alice"
+    assert time.monotonic() - began >= 1.0
+    assert gap < GAP
+
+
+def test_a_lock_that_stays_fails_the_login_in_time_and_beside_the_event_loop(path):
+    """After `timeout` seconds, and not much later: a temporary BackendError."""
+    with locked(path):
+        began = time.monotonic()
+        outcome, gap = watched(path, 1, login)
+        took = time.monotonic() - began
+    assert isinstance(outcome, BackendError)
+    assert outcome.temporary
+    assert "locked by another process" in outcome.detail
+    assert gap < GAP
+    assert 1.0 <= took < 3.0
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["not open yet", "open"])
+def test_the_first_attempt_waits_for_nothing(path, used):
+    """A look-up tries in place without waiting, and goes off the loop only if it has to."""
+    held_for_open_connections(path)
+    with closing(SqliteStore(path, timeout=30)) as store:
+        if used:
+            assert store.read(ALICE, []).result is Result.OK
+            # A write waits for others, and must not leave the connection waiting.
+            assert store.write(ALICE, Change({"quota": (b"1",)})) is Result.OK
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            for body in (store.lookup(ALICE, ["authPassword"]), store.decoy_secret()):
+                need = next(body)
+                assert isinstance(need, NeedCall)
+                assert need.blocking is Blocking.LOCAL
+                began = time.monotonic()
+                later = body.send(need.function())
+                assert time.monotonic() - began < GAP
+                assert isinstance(later, NeedCall)
+                assert later.blocking is Blocking.REMOTE
+                body.close()
+        assert drive(store.lookup(ALICE, ["authPassword"])).verifiers == {
+            "SHA-256": parse_verifier(PENCIL)
+        }
+
+
+def test_the_second_attempt_waits_for_the_lock(path):
+    """Off the loop a look-up waits until the other lets go, and then finds the user."""
+    with closing(SqliteStore(path, timeout=30)) as store, locked(path) as let_go:
+        body = store.lookup(ALICE, ["authPassword"])
+        need = body.send(next(body).function())
+        timer = threading.Timer(0.3, let_go)
+        timer.start()
+        with pytest.raises(StopIteration) as end:
+            body.send(need.function())
+        timer.join()
+        assert list(end.value.value.verifiers) == ["SHA-256"]
+
+
+def test_the_time_for_a_thread_counts(path):
+    """Waiting for a free thread is waiting too: `timeout` is over when it is over."""
+    with closing(SqliteStore(path, timeout=0.3)) as store, locked(path):
+        body = store.lookup(ALICE, [])
+        need = body.send(next(body).function())
+        time.sleep(0.4)
+        began = time.monotonic()
+        with pytest.raises(BackendError, match="temporary") as caught:
+            need.function()
+        assert time.monotonic() - began < 0.2
+        assert caught.value.temporary
+
+
+def test_a_file_that_is_refused_is_refused_at_once(path):
+    """Only a lock is waited for; what is wrong for good is told in place."""
+    path.chmod(0o644)
+    with closing(SqliteStore(path, timeout=30)) as store:
+        need = next(store.lookup(ALICE, []))
+        with pytest.raises(BackendError) as caught:
+            need.function()
+        assert not caught.value.temporary
+
+
+def test_setpass_waits_beside_the_event_loop_too(path):
+    """A write waits for the lock in a thread, and is done once the lock is gone."""
+
+    async def write(server):
+        return (await server.setpass("alice", "crayon", SetpassFlag.NONE)).result
+
+    with locked(path) as let_go:
+        timer = threading.Timer(0.5, let_go)
+        timer.start()
+        outcome, gap = watched(path, 10, write)
+        timer.join()
+    assert outcome is Result.OK
+    assert gap < GAP
