@@ -17,6 +17,7 @@ import pytest
 
 from logins import OPEN, client, login, server
 from sasl_auxprop.memory import MemoryStore
+from sasl_auxprop.sasldb import store as sasldb
 from sasl_auxprop.sasldb.store import SqliteStore
 from sasl_core import (
     AuthenticationError,
@@ -293,14 +294,19 @@ def watched_name(name: str) -> Any:
 def test_sasldb_writes_leave_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded store says of itself where it is to run."""
     threads: dict[str, set[str]] = {"read": set(), "write": set()}
-    for name, seen in threads.items():
-        real: Callable[..., Any] = getattr(SqliteStore, name)
 
-        def noted(*arguments: Any, real: Any = real, seen: Any = seen) -> Any:
+    def spy(owner: Any, name: str, seen: set[str]) -> None:
+        real: Callable[..., Any] = getattr(owner, name)
+
+        def noted(*arguments: Any) -> Any:
             seen.add(threading.current_thread().name)
             return real(*arguments)
 
-        monkeypatch.setattr(SqliteStore, name, noted)
+        monkeypatch.setattr(owner, name, noted)
+
+    # Every row that is read goes through the one, every change through the other.
+    spy(sasldb, "collect", threads["read"])
+    spy(sasldb, "apply", threads["write"])
 
     async def run() -> None:
         async with async_server([SqliteStore(tmp_path / "sasldb.sqlite")]) as ours:

@@ -61,7 +61,7 @@ def watched(users: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Serve
 
         monkeypatch.setattr(owner, name, noted)
 
-    for name in ("read", "write", "list_users", "read_decoy_secret"):
+    for name in ("lookup", "update", "users", "decoy_secret"):
         spy(users, name, name)
     # The derivation runs under the runner's own name for it.
     monkeypatch.setattr(blocking_runner, "derive", verifier_module.derive)
@@ -111,7 +111,7 @@ def test_scram_says_the_same(kind: str, tmp_path: Path, monkeypatch: pytest.Monk
             errors.add(error)
             works.add(tuple(calls))
     assert len(shapes) == len(errors) == len(works) == 1
-    assert works == {("read",)}
+    assert works == {("lookup",)}
 
 
 @pytest.mark.parametrize("kind", ["memory", "sasldb"])
@@ -130,7 +130,7 @@ def test_plain_says_the_same(kind: str, tmp_path: Path, monkeypatch: pytest.Monk
             errors.add(told(caught.value))
             works.add(tuple(calls))
     assert len(errors) == 1
-    assert works == {("read", "derive")}
+    assert works == {("lookup", "derive")}
 
 
 @pytest.mark.parametrize("kind", ["memory", "sasldb"])
@@ -141,7 +141,7 @@ def test_the_first_login_of_a_server_tells_nothing(
     """What a new server has to fetch once it fetches for anybody."""
     with watched(filled(kind, tmp_path), monkeypatch) as (owner, calls):
         _ = plain(owner, name)
-        assert calls == ["read_decoy_secret", "read", "derive"]
+        assert calls == ["decoy_secret", "lookup", "derive"]
 
 
 @pytest.mark.parametrize("kind", ["memory", "sasldb"])

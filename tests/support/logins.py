@@ -16,8 +16,12 @@ __all__ = ["OPEN", "USERS", "client", "login", "plant", "server", "store"]
 
 OPEN: Mapping[str, object] = {
     "allow_anonymous": True,
+    # Tests name a user to every mechanism, to ANONYMOUS as well.
+    "client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"],
     "allow_cleartext": True,
     "scram_iteration_counter": 4096,
+    # Named, so that a client with a user's name may be sent to ANONYMOUS too.
+    "client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"],
 }
 """Configuration under which every mechanism may be used on any connection."""
 
