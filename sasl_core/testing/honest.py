@@ -20,10 +20,11 @@ from sasl_core.testing.leaks import find_secret
 from sasl_core.testing.pairs import FRAMINGS
 from sasl_core.testing.setups import fail, require
 from sasl_core.testing.subject import MechanismSubject
+from sasl_core.testing.tampers import replaced
 
 if TYPE_CHECKING:
     from sasl_core.facts import ConnectionFacts
-    from sasl_core.testing.pairs import Call, ExchangePair, Message, Outcome, Tamper
+    from sasl_core.testing.pairs import Call, ExchangePair, Outcome
     from sasl_core.testing.setups import Credentials
     from sasl_core.testing.subject import Stage
 
@@ -160,7 +161,7 @@ class HonestChecks(MechanismSubject):
                             self._silent(stage, pair, stage.driver.run(pair.play()))
 
     def _silent(self, stage: Stage, pair: ExchangePair, outcome: Outcome) -> None:
-        server, client, name = pair.server, pair.client, self.mechanism
+        server, client, name = pair.server, pair.client, stage.name
         calls: list[tuple[str, Call]] = [
             ("the server's start", partial(server.start, name, None)),
             ("the server's step", partial(server.step, b"")),
@@ -219,7 +220,11 @@ class HonestChecks(MechanismSubject):
                 for message in self.honest(stage, framing).transcript:
                     if message.data is None:
                         continue
-                    outcome = stage.exchange(self.credentials, framing, _lengthened(message))
+                    outcome = stage.exchange(
+                        self.credentials,
+                        framing,
+                        replaced(message, [message.carrying(b"x" * (MESSAGE_LIMIT + 1))]),
+                    )
                     self.sound(outcome, f"more than the limit as {message}")
                     heard = outcome.client if message.sender is Side.SERVER else outcome.server
                     require(
@@ -270,12 +275,3 @@ def derivations(session: object) -> int:
     if not isinstance(session, (RawServerSession, RawClientSession)):
         fail("only a raw session tells what it needed")
     return sum(isinstance(need, NeedDerivation) for need in session.supplied.needs)
-
-
-def _lengthened(at: Message) -> Tamper:
-    def tamper(message: Message) -> list[Message] | None:
-        if (message.sender, message.number) != (at.sender, at.number):
-            return None
-        return [message.carrying(b"x" * (MESSAGE_LIMIT + 1))]
-
-    return tamper

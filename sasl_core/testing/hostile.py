@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from sasl_core.errors import SaslError, UsageError
 from sasl_core.flags import SecurityFlag, Side
-from sasl_core.testing.corruptions import VARIANTS, Kind, Scene, corrupt
+from sasl_core.testing.corruptions import VARIANTS, Kind
 from sasl_core.testing.drivers import DRIVERS
 from sasl_core.testing.pairs import FRAMINGS, Slot
 from sasl_core.testing.setups import fail, require
 from sasl_core.testing.subject import MechanismSubject
+from sasl_core.testing.tampers import Attack, answering, flip, noise, replaced, same_place
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from sasl_core.testing.pairs import Framing, Message, Outcome, Tamper
+    from sasl_core.testing.pairs import Framing, Message, Outcome
     from sasl_core.testing.subject import Stage
 
 __all__ = ["HostileChecks"]
@@ -91,11 +92,11 @@ class HostileChecks(MechanismSubject):
                 if kind is Kind.OTHER_SESSION:
                     # It stays open, and has lost the message.
                     pair = parallel.enter_context(
-                        stage.pair(self.credentials, framing, _replaced(at, []))
+                        stage.pair(self.credentials, framing, replaced(at, []))
                     )
                     _ = stage.driver.run(pair.play())
-                    other = next((m for m in pair.transcript if _same_place(m, at)), None)
-                attack = _Attack(self, kind, at, variant, other)
+                    other = next((m for m in pair.transcript if same_place(m, at)), None)
+                attack = Attack(self, kind, at, variant, other)
                 outcome = stage.exchange(self.credentials, framing, attack)
             if not attack.applied:
                 return
@@ -108,11 +109,11 @@ class HostileChecks(MechanismSubject):
     def test_bit_flips(self) -> None:
         """No exchange survives the flip of one bit of any message (6).
 
-        Every bit, or a sample of `bit_flips` of them, in each framing.
+        Every bit, or a sample of `bit_flips` of them, in the first and the last framing.
         """
         flipped_and_worked = False
         with self.stage() as stage:
-            for framing in FRAMINGS:
+            for framing in (FRAMINGS[0], FRAMINGS[-1]):
                 places = [
                     (message, bit)
                     for message in self.honest(stage, framing).transcript
@@ -121,7 +122,7 @@ class HostileChecks(MechanismSubject):
                 if len(places) > self.bit_flips:
                     places = random.Random(self.seed).sample(places, self.bit_flips)
                 for message, bit in places:
-                    outcome = stage.exchange(self.credentials, framing, _flip(message, bit))
+                    outcome = stage.exchange(self.credentials, framing, flip(message, bit))
                     self.sound(outcome, f"bit {bit} of the {message} flipped")
                     if outcome.worked:
                         flipped_and_worked = True
@@ -142,9 +143,9 @@ class HostileChecks(MechanismSubject):
             for framing in FRAMINGS:
                 for message in self.honest(stage, framing).transcript:
                     for _ in range(FUZZ):
-                        data = _noise(rng, message.data or b"")
+                        data = noise(rng, message.data or b"")
                         outcome = stage.exchange(
-                            self.credentials, framing, _replaced(message, [message.carrying(data)])
+                            self.credentials, framing, replaced(message, [message.carrying(data)])
                         )
                         self.sound(outcome, f"random bytes as the {message}")
 
@@ -165,7 +166,7 @@ class HostileChecks(MechanismSubject):
                         self._believed(stage, framing, message, None)
                         self._believed(stage, framing, message, b"")
                 for bit in range(8 * len(last.data or b"")):
-                    outcome = stage.exchange(self.credentials, framing, _flip(last, bit))
+                    outcome = stage.exchange(self.credentials, framing, flip(last, bit))
                     require(
                         not outcome.client.ok,
                         f"{self.mechanism}: bit {bit} of the server's last message is altered "
@@ -180,7 +181,7 @@ class HostileChecks(MechanismSubject):
             return
         success = message.carrying(data, Slot.SUCCESS)
         outcome = stage.exchange(
-            self.credentials, framing, _replaced(message, [success], and_then_silent=True)
+            self.credentials, framing, replaced(message, [success], and_then_silent=True)
         )
         self.sound(outcome, f"success with {data!r} in place of the {message}")
         require(
@@ -227,7 +228,7 @@ class HostileChecks(MechanismSubject):
                 good = self.honest(stage, framing)
                 answers = [m.data for m in good.sent(Side.CLIENT) if m.data is not None]
                 for answer in (b"", b"\x01", *answers):
-                    with stage.pair(self.wrong_credentials, framing, _answering(answer)) as pair:
+                    with stage.pair(self.wrong_credentials, framing, answering(answer)) as pair:
                         outcome = stage.driver.run(pair.play())
                         for _ in range(2):
                             try:
@@ -239,93 +240,6 @@ class HostileChecks(MechanismSubject):
                             not outcome.server.ok and not pair.server.raw().done,
                             f"{self.mechanism}: the server refuses, and then succeeds",
                         )
-
-
-class _Attack:
-    """One variant of one kind, on one message. `applied`: whether there was such a variant."""
-
-    def __init__(
-        self,
-        subject: MechanismSubject,
-        kind: Kind,
-        at: Message,
-        variant: int,
-        other: Message | None,
-    ) -> None:
-        self.applied = False
-        self._subject = subject
-        self._kind = kind
-        self._at = at
-        self._variant = variant
-        self._other = other
-        self._previous: Message | None = None
-
-    def __call__(self, message: Message) -> list[Message] | None:
-        if not _same_place(message, self._at):
-            if message.sender is self._at.sender:
-                self._previous = message
-            return None
-        subject = self._subject
-        names = (subject.mechanism, *subject.other_mechanisms)
-        scene = Scene(subject.seed, self._previous, self._other, subject.error_challenges, names)
-        variants = corrupt(self._kind, message, scene)
-        if self._variant >= len(variants):
-            return None
-        self.applied = True
-        return variants[self._variant]
-
-
-def _same_place(message: Message, at: Message) -> bool:
-    return message.sender is at.sender and message.number == at.number
-
-
-def _replaced(at: Message, delivered: list[Message], *, and_then_silent: bool = False) -> Tamper:
-    def tamper(message: Message) -> list[Message] | None:
-        if _same_place(message, at):
-            return delivered
-        if and_then_silent and message.sender is at.sender and message.number > at.number:
-            return []
-        return None
-
-    return tamper
-
-
-def _flip(at: Message, bit: int) -> Tamper:
-    def tamper(message: Message) -> list[Message] | None:
-        data = message.data
-        if not _same_place(message, at) or data is None or bit >= 8 * len(data):
-            return None
-        place = bit // 8
-        changed = bytes([data[place] ^ (1 << bit % 8)])
-        return [message.carrying(data[:place] + changed + data[place + 1 :])]
-
-    return tamper
-
-
-def _answering(answer: bytes) -> Tamper:
-    """The client's side answers `answer` from its second message on."""
-
-    def tamper(message: Message) -> list[Message] | None:
-        if message.sender is Side.CLIENT and message.number > 1:
-            return [message.carrying(answer)]
-        return None
-
-    return tamper
-
-
-def _noise(rng: random.Random, honest: bytes) -> bytes:
-    """Random bytes, sometimes with a part of an honest message before or after them."""
-    noise = rng.randbytes(rng.choice((0, 1, 2, 3, 7, 16, 64, 255, 1000)))
-    match rng.randrange(4):
-        case 0:
-            return noise
-        case 1:
-            return honest[: rng.randrange(len(honest) + 1)] + noise
-        case 2:
-            return noise + honest[rng.randrange(len(honest) + 1) :]
-        case _:
-            alphabet = b',=\0\x01 nrscipvemabz0123456789+/-"{}[]'
-            return bytes(rng.choice(alphabet) for _ in range(rng.randrange(1, 80)))
 
 
 def _verdict(outcome: Outcome) -> list[tuple[object, ...]]:

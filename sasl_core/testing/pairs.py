@@ -257,7 +257,7 @@ class ExchangePair:
             return
         live = self.client.raw().phase is Phase.PEER and data is not None
         if message.slot is Slot.SUCCESS:
-            live = self.client.raw().phase in (Phase.PEER, Phase.DONE)
+            live = self.client.raw().phase in (Phase.PEER, Phase.THROUGH, Phase.DONE)
             accepted = yield from self._made(
                 Side.CLIENT, lambda: self.client.finish(data), live=live
             )

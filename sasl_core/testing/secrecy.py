@@ -14,6 +14,7 @@ from sasl_core.testing.leaks import assert_no_secret, captured_logs, find_secret
 from sasl_core.testing.pairs import FRAMINGS
 from sasl_core.testing.setups import fail, require
 from sasl_core.testing.subject import MechanismSubject
+from sasl_core.testing.tampers import replaced
 
 if TYPE_CHECKING:
     import logging
@@ -61,7 +62,7 @@ class SecrecyChecks(MechanismSubject):
                             scene = Scene(self.seed, None, None, (), ())
                             for delivered in corrupt(kind, message, scene)[:2]:
                                 _ = self._leaves_nothing(
-                                    stage, framing, self.credentials, _breaking(message, delivered)
+                                    stage, framing, self.credentials, replaced(message, delivered)
                                 )
                 self._check_records(records, secrets)
                 for event in stage.spies.events:
@@ -86,7 +87,7 @@ class SecrecyChecks(MechanismSubject):
     def _forgotten(self, pair: ExchangePair, outcome: Outcome, secrets: set[str]) -> None:
         for who, session in (("server", pair.server), ("client", pair.client)):
             raw = session.raw()
-            if raw.phase not in (Phase.DONE, Phase.FAILED, Phase.CLOSED):
+            if raw.phase not in (Phase.THROUGH, Phase.DONE, Phase.FAILED, Phase.CLOSED):
                 continue
             path = find_secret(raw, secrets)
             require(
@@ -236,11 +237,3 @@ def _kind(need: Need) -> str:
 def _alphabet(data: bytes | None) -> bytes | None:
     """The message with every letter and digit of base64 alike."""
     return None if data is None else re.sub(rb"[A-Za-z0-9+/]", b"x", data)
-
-
-def _breaking(at: Message, delivered: list[Message]) -> Tamper:
-    def tamper(message: Message) -> list[Message] | None:
-        same = message.sender is at.sender and message.number == at.number
-        return delivered if same else None
-
-    return tamper

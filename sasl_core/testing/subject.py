@@ -115,6 +115,10 @@ class MechanismSubject:
     mechanism: ClassVar[str]
     """The mechanism's name, without -PLUS."""
 
+    offered: ClassVar[str] = ""
+    """The name to offer in all checks, when it is not `mechanism`: the one with -PLUS, say,
+    together with `facts` that have channel bindings."""
+
     credentials: ClassVar[Credentials]
     """With these a login succeeds."""
 
@@ -214,7 +218,7 @@ class MechanismSubject:
                 facts={**client.facts, **(client_facts or {})},
             )
             with DRIVERS[driver]() if isinstance(driver, str) else driver as made:
-                yield Stage(made, self.mechanism, seen, told, spies)
+                yield Stage(made, self.offered or self.mechanism, seen, told, spies)
         finally:
             for store in server.stores:
                 store.close()

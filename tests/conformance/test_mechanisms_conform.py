@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
+import pytest
+
 from sasl_auxprop.memory import MemoryStore
+from sasl_auxprop.sasldb import SqliteStore
+from sasl_core import BindingPolicy, ConnectionFacts, Result, UserName
+from sasl_core.plugin import AuxpropPlug, Change
 from sasl_core.testing import Credentials, MechanismConformance
+from store_kit import make_verifier
 
 CLEAR = {"allow_cleartext": True, "scram_iteration_counter": 4096, "scram_iteration_cap": 20_000}
+
+USERS = {
+    "alice": ("wonderland-first", False),
+    "barry": ("wonderland-other", False),
+    "arnie": ("wonderland-third", True),
+    "avril": ("", False),
+}
 
 
 class Passwords(MechanismConformance):
@@ -24,12 +39,15 @@ class Passwords(MechanismConformance):
     config = CLEAR
     packages = ("sasl_mechanisms", "sasl_auxprop")
 
-    def stores(self):
+    def stores(self) -> tuple[AuxpropPlug, ...]:
         store = MemoryStore()
-        store.add_user("alice", password="wonderland-first")
-        store.add_user("barry", password="wonderland-other")
-        store.add_user("arnie", password="wonderland-third", disabled=True)
-        store.add_user("avril", properties={"mailHost": [b"mx1"]})
+        for name, (password, disabled) in USERS.items():
+            store.add_user(
+                name,
+                password=password or None,
+                disabled=disabled,
+                properties={"mailHost": [b"mx1"]},
+            )
         return (store,)
 
 
@@ -48,6 +66,50 @@ class TestScram(Passwords):
     def repeatable(self, challenge):
         attributes = dict(part.split(b"=", 1) for part in challenge.split(b","))
         return attributes.get(b"s"), attributes.get(b"i")
+
+
+class TestScramPlus(TestScram):
+    """SCRAM-SHA-256-PLUS."""
+
+    offered = "SCRAM-SHA-256-PLUS"
+    facts = ConnectionFacts(
+        channel_bindings={"tls-exporter": b"exported by the connection"},
+        binding_policy=BindingPolicy.REQUIRE,
+        external_ssf=128,
+    )
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """A sasldb with the users, made once."""
+    path = tmp_path_factory.mktemp("conformance") / "users.sqlite"
+    with closing(SqliteStore(path)) as store:
+        for name, (password, disabled) in USERS.items():
+            values = {"authPassword": (make_verifier(password),)} if password else {}
+            change = Change({"mailHost": (b"mx1",), **values}, create=True, disabled=disabled)
+            assert store.write(UserName(name), change) is Result.OK
+    return path
+
+
+class FromSasldb(Passwords):
+    """The same users, in an SQLite file. What the store does not change is sampled thinly."""
+
+    bit_flips = 256
+
+    @pytest.fixture(autouse=True)
+    def opened(self, database):
+        self.path = database
+
+    def stores(self) -> tuple[AuxpropPlug, ...]:
+        return (SqliteStore(self.path),)
+
+
+class TestPlainFromSasldb(FromSasldb, TestPlain):
+    """PLAIN, checked against the verifiers of a sasldb."""
+
+
+class TestScramFromSasldb(FromSasldb, TestScram):
+    """SCRAM-SHA-256, with the verifiers of a sasldb."""
 
 
 class TestAnonymous(MechanismConformance):

@@ -282,6 +282,8 @@ class MuteServer(Server):
 class GullibleClient(Client):
     """Takes any proof of the server."""
 
+    attests = True
+
     def believe(self, ctx: ClientContext, expected: bytes, given: bytes) -> VerifiedPeer:
         return ctx.attest_peer(how="toy")
 

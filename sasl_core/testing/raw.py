@@ -1,0 +1,104 @@
+"""The driver of an application that supplies the needs on its own (`session.raw()`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from sasl_core import blocking
+from sasl_core.negotiation import Reply
+from sasl_core.runners.blocking import BlockingRunner
+from sasl_core.session import ClientView, ServerView
+from sasl_core.testing.driver import AnyClient, AnyServer, BlockingDriver
+
+if TYPE_CHECKING:
+    from sasl_core.facts import ConnectionFacts
+    from sasl_core.needs import Need
+    from sasl_core.negotiation import Negotiation
+    from sasl_core.testing.setups import Credentials, ServerSetup
+
+__all__ = ["RawClientSession", "RawDriver", "RawServerSession"]
+
+
+class _Supplied:
+    """Needs supplied here, one by one, as an application does that uses `session.raw()`."""
+
+    def __init__(self, runner: BlockingRunner) -> None:
+        self._runner = runner
+        self.needs: list[Need] = []
+
+    def settle(self, raw: Negotiation, event: Need | Reply) -> Reply:
+        while not isinstance(event, Reply):
+            self.needs.append(event)
+            failure: Exception | None = None
+            value: object = None
+            try:
+                value = self._runner.supply(event, None)
+            except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
+                failure = error
+            event = raw.answer(value) if failure is None else raw.fail(failure)
+        return event
+
+
+class RawServerSession(ServerView):
+    """A server's session whose needs are noted in `supplied.needs`."""
+
+    __slots__ = ("supplied",)
+
+    def __init__(self, session: blocking.ServerSession, runner: BlockingRunner) -> None:
+        super().__init__(session.raw())
+        self.supplied = _Supplied(runner)
+
+    def start(self, mechanism: str, initial: bytes | None = None) -> Reply:
+        raw = self.raw()
+        return self.supplied.settle(raw, raw.start(mechanism, initial))
+
+    def step(self, response: bytes) -> Reply:
+        raw = self.raw()
+        return self.supplied.settle(raw, raw.hear(response))
+
+    def close(self) -> None:
+        self.raw().close()
+
+
+class RawClientSession(ClientView):
+    """A client's session whose needs are noted in `supplied.needs`."""
+
+    __slots__ = ("supplied",)
+
+    def __init__(self, session: blocking.ClientSession, runner: BlockingRunner) -> None:
+        super().__init__(session.raw())
+        self.supplied = _Supplied(runner)
+
+    def start(self, offered: list[str]) -> Reply:
+        raw = self.raw()
+        return self.supplied.settle(raw, raw.start(offered))
+
+    def step(self, challenge: bytes) -> Reply:
+        raw = self.raw()
+        return self.supplied.settle(raw, raw.hear(challenge))
+
+    def finish(self, data: bytes | None = None) -> None:
+        raw = self.raw()
+        _ = self.supplied.settle(raw, raw.finish(data))
+
+    def close(self) -> None:
+        self.raw().close()
+
+
+class RawDriver(BlockingDriver):
+    """The negotiations themselves, each need supplied by hand."""
+
+    name = "raw"
+
+    def server_session(
+        self, server: AnyServer, setup: ServerSetup, facts: ConnectionFacts
+    ) -> RawServerSession:
+        session = cast("blocking.Server", server).session(**facts)
+        runner = BlockingRunner(server.core, checkpass=setup.checkpass, authorize=setup.authorize)
+        return RawServerSession(session, runner)
+
+    def client_session(
+        self, client: AnyClient, credentials: Credentials, facts: ConnectionFacts
+    ) -> RawClientSession:
+        session = cast("blocking.Client", client).session(answers=credentials.prompts(), **facts)
+        return RawClientSession(session, BlockingRunner(client.core))
