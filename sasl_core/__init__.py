@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         NeedCallback,
         NeedDerivation,
         NeedHttp,
+        NeedInitial,
         NeedPassword,
         NeedPeer,
         NeedStore,
@@ -59,10 +60,10 @@ if TYPE_CHECKING:
         Prompt,
         PromptId,
     )
-    from sasl_core.negotiation import ClientNegotiation, Reply, ServerNegotiation
+    from sasl_core.negotiation import ClientNegotiation, Phase, Reply, ServerNegotiation
     from sasl_core.properties import PropertyContext
     from sasl_core.registry import Registry
-    from sasl_core.verifier import derive
+    from sasl_core.verifier import ScramVerifier, derive
 
 __version__ = "0.1.0"
 
@@ -86,6 +87,7 @@ _LAZY = {
         "NeedCallback",
         "NeedDerivation",
         "NeedHttp",
+        "NeedInitial",
         "NeedPassword",
         "NeedPeer",
         "NeedStore",
@@ -94,10 +96,10 @@ _LAZY = {
         "Prompt",
         "PromptId",
     ),
-    "negotiation": ("ClientNegotiation", "Reply", "ServerNegotiation"),
+    "negotiation": ("ClientNegotiation", "Phase", "Reply", "ServerNegotiation"),
     "properties": ("PropertyContext",),
     "registry": ("Registry",),
-    "verifier": ("derive",),
+    "verifier": ("ScramVerifier", "derive"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
@@ -145,12 +147,14 @@ __all__ = [
     "NeedCallback",
     "NeedDerivation",
     "NeedHttp",
+    "NeedInitial",
     "NeedPassword",
     "NeedPeer",
     "NeedStore",
     "NeedUser",
     "PasswordAnswer",
     "PeerError",
+    "Phase",
     "PluginError",
     "Prompt",
     "PromptId",
@@ -159,6 +163,7 @@ __all__ = [
     "Reply",
     "Result",
     "SaslError",
+    "ScramVerifier",
     "SecurityFlag",
     "SecurityProperties",
     "Server",

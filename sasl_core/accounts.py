@@ -7,6 +7,7 @@ themselves; none of it is on behalf of a peer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from sasl_core._checks import is_a
@@ -257,7 +258,8 @@ def set_password(
         {} if disable else values,
         # Verifiers of the old password must not outlive it, whatever their hash.
         replace_verifiers=not disable and not only,
-        disabled=disable,
+        # A new password is no pardon: only whoever makes users lets one in again.
+        disabled=True if disable else False if flags & SetpassFlag.CREATE else None,
         create=bool(flags & SetpassFlag.CREATE),
         exist_ok=True,
     )
@@ -295,25 +297,40 @@ def _keeps_plaintext(core: ServerCore, flags: SetpassFlag) -> bool:
 def transition(core: ServerCore, identity: str, password: bytes) -> Needs[Result]:
     """Keep verifiers of a password that was verified elsewhere, for a user who has none.
 
-    (G20, `auto_transition`.) Compare and set: a password set meanwhile is left alone.
+    (G20, `auto_transition`.) Compare and set: a password set meanwhile is left alone, and
+    so is a user whose stored plaintext is another one. A password that could not be set
+    (`setpass` is stricter about unassigned code points than a login) is not kept.
     """
     user = UserName.parse(identity)
-    found = cast("Found", (yield NeedUser(identity, None, ("*" + VERIFIERS,))))
+    properties = ("*" + VERIFIERS, "*" + PASSWORD)
+    found = cast("Found", (yield NeedUser(identity, None, properties)))
     kept = found.verifiers or found.values.get(VERIFIERS)
+    plaintext = found.values.get(PASSWORD, ())
     if found.result not in (Result.OK, Result.NOUSER, Result.NOVERIFY) or kept:
+        return Result.NOCHANGE
+    if (plaintext and password not in plaintext) or not _may_be_stored(password):
         return Result.NOCHANGE
     values: dict[str, tuple[bytes, ...]] = {}
     for plug in core.secret_plugs(None):
         made = yield from _secrets(plug, user, password, SetpassFlag.CREATE)
         for name, more in (made or {}).items():
             values[name] = values.get(name, ()) + more
-    if core.transition_plaintext and _keeps_plaintext(core, SetpassFlag.NONE):
+    keeps = _keeps_plaintext(core, SetpassFlag.NONE)
+    if core.transition_plaintext and keeps and not plaintext:
         values[PASSWORD] = (password,)
     if not values:
         # A user without any secret would be none the better for being there.
         return Result.NOCHANGE
-    change = Change(values, create=True, exist_ok=True, expected={VERIFIERS: ()})
+    expected = {VERIFIERS: (), PASSWORD: plaintext} if keeps else {VERIFIERS: ()}
+    change = Change(values, create=True, exist_ok=True, expected=expected)
     return (yield from NeedStore(user, change))
+
+
+def _may_be_stored(password: bytes) -> bool:
+    try:
+        return compare_digest(saslprep(password.decode(), stored=True).encode(), password)
+    except (SaslError, UnicodeDecodeError):
+        return False
 
 
 # --- passwords by other means, and whether a user is there ------------------------------

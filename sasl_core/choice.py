@@ -162,10 +162,8 @@ def _flags_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal | N
 def _default_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal | None:
     options = core.options
     flags = plug.security_flags
-    if not flags & NOANONYMOUS:
-        if not options.allow_anonymous:
-            return Refusal(Result.NOMECH, "anonymous access is off: set allow_anonymous")
-        return None
+    if not flags & NOANONYMOUS and not options.allow_anonymous:
+        return Refusal(Result.NOMECH, "anonymous access is off: set allow_anonymous")
     if facts.external_ssf > 1:
         return None
     if not flags & NOPLAINTEXT:
@@ -175,7 +173,8 @@ def _default_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal |
                 "it would send a secret in clear: use TLS (external_ssf), or set allow_cleartext",
             )
     elif (
-        not flags & NODICTIONARY
+        flags & NOANONYMOUS
+        and not flags & NODICTIONARY
         and not options.allow_unencrypted_scram
         and not facts.key[3]  # the remote address is known, and is not loopback.
     ):

@@ -157,6 +157,11 @@ class Configuration:
         except ConfigError as error:
             raise sever(error) from None  # its frames hold what was read, secrets too
 
+    @property
+    def given(self) -> frozenset[str]:
+        """The core's keys that were given a value; the others have their defaults."""
+        return frozenset(self._settings.core)
+
     # --- what plugins ask of it ---------------------------------------------------------
 
     def plugin_options(self, kind: str, name: str, schema: type[T]) -> T:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from sasl_core.errors import BackendError, SaslError
+from sasl_core.errors import BackendError, ConfigError, PluginError, SaslError, UsageError
+from sasl_core.needs import NeedPassword, NeedStore, NeedUser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["backend_failure", "call", "clear_frames", "sever"]
 
 E = TypeVar("E", bound=BaseException)
+
+# Needs that somebody else's look-up or write meets, and what that may say of itself.
+STORES = (NeedUser, NeedStore, NeedPassword)
+OUTAGES = (BackendError, ConfigError, PluginError, UsageError)
 R = TypeVar("R")
 
 
@@ -60,8 +65,15 @@ def sever(error: E) -> E:
 
 
 def backend_failure(need: object, error: Exception) -> SaslError:
-    """The error of ours that stands for what a backend raised when `need` was supplied."""
+    """The error of ours that stands for what a backend raised when `need` was supplied.
+
+    What a store or a method says of its own logins or peers is an outage to whoever asked
+    it, and never "wrong password".
+    """
     if isinstance(error, SaslError):
+        if isinstance(need, STORES) and not isinstance(error, OUTAGES):
+            detail = f"{type(need).__name__} could not be met: {error.detail or error}"
+            return BackendError(detail=detail)
         return error
     _ = sever(error)
     return BackendError(detail=f"{type(need).__name__} could not be met: {type(error).__name__}")

@@ -199,13 +199,14 @@ class ConfigError(SaslError):
         line: int | None = None,
         key: str | None = None,
         code: str | None = None,
+        result: Result | None = None,
     ) -> None:
         where = file or ""
         if line is not None:
             where += f":{line}" if where else f"line {line}"
         parts = [part for part in (where, key) if part]
         message = ": ".join([*parts, problem])
-        super().__init__(message, code=code, detail=message)
+        super().__init__(message, code=code, result=result, detail=message)
         self.problem = problem
         self.file = file
         self.line = line

@@ -195,7 +195,10 @@ class Exchange(Sealed, Generic[R]):
         if answerable and self._doom is not None and isinstance(error, AuthenticationError):
             self._move(REFUSE)
             if self._doom.error is None:
-                self._doom.error = error
+                # A copy, which is not raised: what is raised gathers frames.
+                self._doom.error = AuthenticationError(
+                    code=error.code, result=error.result, detail=error.detail, wire=error.wire
+                )
         self._move(ANSWER)
         return self._run(self._generator.throw, error)
 

@@ -104,12 +104,14 @@ class Found(Sealed):
     verifiers by hash name ("SHA-256"), from stores that keep them parsed; a store that
     does not leaves them in `values["authPassword"]`. `decoy_secret`: the store's secret
     for decoys, at least 16 bytes, or None to use one that lives as long as the server.
+    `decoy_iterations`: rounds of the store's verifiers, for decoys; None: the configured ones.
     """
 
     result: Result = Result.OK
     values: Mapping[str, tuple[bytes, ...]] = attrs.field(default=_NOTHING, repr=False)
     verifiers: Mapping[str, ScramVerifier] = attrs.field(default=_NONE, repr=False)
     decoy_secret: bytes | None = attrs.field(default=None, repr=False)
+    decoy_iterations: int | None = None
 
 
 class User(Sealed):
@@ -119,15 +121,25 @@ class User(Sealed):
     to `authid` when the client named none).
     """
 
-    __slots__ = ("authid", "authzid", "found", "properties")
+    __slots__ = ("_authid", "_authzid", "found", "properties")
 
     def __init__(
         self, authid: str, authzid: str, found: Found, properties: PropertyContext
     ) -> None:
-        self.authid = authid
-        self.authzid = authzid
+        self._authid = authid
+        self._authzid = authzid
         self.found = found
         self.properties = properties
+
+    @property
+    def authid(self) -> str:
+        """Who proves."""
+        return self._authid
+
+    @property
+    def authzid(self) -> str:
+        """Who acts."""
+        return self._authzid
 
     def __repr__(self) -> str:
         return f"<User {self.authid!r} acting as {self.authzid!r}>"

@@ -23,16 +23,22 @@ MINT: Final = object()
 
 
 class Verified(Sealed):
-    """Proof, inside one exchange, that a user has been authenticated."""
+    """Proof, inside one exchange, that a user has been authenticated.
 
-    __slots__ = ("how", "origin", "user")
+    `anonymous`: it is nobody in particular.
+    """
 
-    def __init__(self, mint: object, origin: object, user: User, how: str) -> None:
+    __slots__ = ("anonymous", "how", "origin", "user")
+
+    def __init__(
+        self, mint: object, origin: object, user: User, how: str, *, anonymous: bool = False
+    ) -> None:
         if mint is not MINT:
             raise UsageError("a Verified comes from the methods of the server's context only")
         self.origin = origin
         self.user = user
         self.how = how
+        self.anonymous = anonymous
 
     def __repr__(self) -> str:
         return f"<Verified {self.user.authid!r} by {self.how}>"

@@ -80,7 +80,7 @@ _METADATA: Mapping[type[Plug], Mapping[str, type]] = MappingProxyType(
         },
         ServerPlug: {"attests": bool},
         ClientPlug: {"required_prompts": tuple},
-        AuxpropPlug: {"override": bool, "writable": bool},
+        AuxpropPlug: {"override": bool, "writable": bool, "plaintext": bool},
         SimpleStore: {"read_blocking": Blocking, "write_blocking": Blocking},
     }
 )

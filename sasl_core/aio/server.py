@@ -99,7 +99,8 @@ class Server:
     configuration to read, the service's by default. `config`: a `Configuration`, a file's
     path, or the tables of a `sasl.toml` as a mapping; by default the files on
     SASL_CONF_PATH. `realm`: added to names without one (default: `user_realm`).
-    `stores`: property stores to use instead of those that `auxprop_plugin` names.
+    `stores`: property stores to use instead of those that `auxprop_plugin` names; they
+    stay yours to close, for several servers may share one.
     `checkpass`: the application's own word on a password, asked first: a `Result`, where
     NOVERIFY passes the question on to `pwcheck_method`. `authorize`: the proxy policy,
     asked once per login, last. `audit`: listeners, besides the installed plugins. `http`:
@@ -263,8 +264,12 @@ class Server:
         """Close every plug and shared thing, once. Sessions must have ended. Idempotent."""
         periodic, self._periodic = self._periodic, None
         if periodic is not None:
-            _ = periodic.cancel()
-            _ = await asyncio.gather(periodic, return_exceptions=True)
+            loop = periodic.get_loop()
+            if loop is asyncio.get_running_loop():
+                _ = periodic.cancel()
+                _ = await asyncio.gather(periodic, return_exceptions=True)
+            elif not loop.is_closed():
+                _ = loop.call_soon_threadsafe(periodic.cancel)
         # Stores may wait for their threads.
         await asyncio.to_thread(self._core.close)
 

@@ -98,7 +98,8 @@ class Server:
     configuration to read, the service's by default. `config`: a `Configuration`, a file's
     path, or the tables of a `sasl.toml` as a mapping; by default the files on
     SASL_CONF_PATH. `realm`: added to names without one (default: `user_realm`).
-    `stores`: property stores to use instead of those that `auxprop_plugin` names.
+    `stores`: property stores to use instead of those that `auxprop_plugin` names; they
+    stay yours to close, for several servers may share one.
     `checkpass`: the application's own word on a password, asked first: a `Result`, where
     NOVERIFY passes the question on to `pwcheck_method`. `authorize`: the proxy policy,
     asked once per login, last. `audit`: listeners, besides the installed plugins. `http`:

@@ -82,9 +82,9 @@ class ClientContext(Context["ClientCore"]):
         Raises:
             AuthenticationError: always.
         """
-        error = AuthenticationError(detail=detail, result=result)
-        self.doom.error = error
-        raise error
+        # The one that is kept is never raised, for what is raised gathers frames.
+        self.doom.error = AuthenticationError(detail=detail, result=result)
+        raise AuthenticationError(detail=detail, result=result)
 
     def refuse_server(self, error: str | None) -> NoReturn:
         """The server has refused us, and said `error`; end the exchange.

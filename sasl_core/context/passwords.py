@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from sasl_core.accounts import PASSWORD_LIMIT
 from sasl_core.errors import (
     BackendError,
-    MechanismError,
     PeerError,
     PluginError,
     SaslError,
@@ -29,6 +28,7 @@ from sasl_core.verifier import stored_keys
 if TYPE_CHECKING:
     from sasl_core.context.server import ServerContext
     from sasl_core.core import ServerCore
+    from sasl_core.needs import User
     from sasl_core.plugs import Needs
 
 __all__ = ["APPLICATION", "AUXPROP", "check"]
@@ -40,21 +40,24 @@ AUXPROP: Final = "auxprop"
 
 # These say more than that the password is wrong.
 MISSING = frozenset({Result.NOUSER, Result.NOUSERPASS})
-# After these a method is not followed by another one.
+# These refuse whatever another method says.
 FINAL = frozenset({Result.DISABLED, Result.EXPIRED, Result.PWLOCK, Result.NEED_OLD_PASSWD})
 
 
 def check(
     ctx: ServerContext, core: ServerCore, authid: str, password: str, authzid: str | None
-) -> Needs[tuple[str, bytes]]:
-    """Ask one method after the other; return the one that said OK, and the prepared password.
+) -> Needs[tuple[User, str, bytes]]:
+    """Ask one method after the other; return for whom which one said OK, and the password.
+
+    A method that says more than "wrong" (disabled, expired) refuses whatever the others
+    say, but not before they were asked: how many are must not depend on the account.
 
     Raises:
         AuthenticationError: none did.
         BackendError: none did, and one could not be asked; or the application's callback
             could not be asked at all.
         PluginError: none did, and one broke.
-        MechanismError: `pwcheck_method` names an unknown method.
+        ConfigError: `pwcheck_method` names an unknown method (NOMECH).
     """
     if len(password) > PASSWORD_LIMIT:
         ctx.refuse(f"a password of more than {PASSWORD_LIMIT} characters")
@@ -71,6 +74,7 @@ def check(
         _ = ctx.adopt(authid, authzid, Found(Result.NOVERIFY))
     outage: SaslError | None = None
     worst = Result.BADAUTH
+    verdict: Result | None = None
     for method in methods:
         try:
             if method == AUXPROP:
@@ -85,12 +89,16 @@ def check(
             outage = error
             continue
         if result is Result.OK:
-            return method, prepared
+            if verdict is None and ctx.user is not None:
+                return ctx.user, method, prepared
+            outage = None
+            break
         if result in MISSING and worst is Result.BADAUTH:
             worst = result
-        if result in FINAL or (method == APPLICATION and result is not Result.NOVERIFY):
+        if result in FINAL:
+            verdict = worst = result
+        if method == APPLICATION and result is not Result.NOVERIFY:
             worst = result
-            outage = None
             break
     if outage is not None:
         raise outage
@@ -104,11 +112,8 @@ def _ask(ctx: ServerContext, core: ServerCore, method: str, password: bytes) -> 
     user = ctx.user
     if user is None:  # pragma: no cover - `check` has adopted it, or the store's look-up has.
         raise UsageError("no user was canonicalised")
-    if method != APPLICATION and not core.has_password_method(method):
-        raise MechanismError(
-            f"unknown pwcheck_method {method!r}; known: {', '.join(core.known_password_methods())}",
-            code="unknown-pwcheck-method",
-        )
+    if not core.has_password_method(method):
+        raise core.unknown_password_method(method)
     answer = yield from NeedPassword(method, UserName.parse(user.authid), password, core.service)
     if answer.result is not Result.OK:
         ctx.seterror(f"{method}: {answer.detail or answer.result.name}")
@@ -122,14 +127,9 @@ def _check_store(
 ) -> Needs[Result]:
     """Check against the property stores: one derivation, whoever the user is."""
     user = yield from NeedUser(authid, authzid, ("*" + VERIFIERS, "*" + PASSWORD))
-    verifier = ctx.verifier(user, core.strongest_hash(user))
+    cap = core.options.scram_iteration_cap
+    verifier = ctx.verifier(user, core.password_hash(user), cap=cap)
     real = ctx.verifier_is_real
-    if verifier.iterations > core.options.scram_iteration_cap:
-        raise BackendError(
-            temporary=False,
-            detail=f"the verifier of {user.authid!r} has {verifier.iterations} iterations, more "
-            "than scram_iteration_cap; set the password anew",
-        )
     salted = yield from NeedDerivation(verifier.hash, password, verifier.salt, verifier.iterations)
     _, stored_key, _ = stored_keys(verifier.hash, salted)
     matches = compare_digest(stored_key, verifier.stored_key) and real

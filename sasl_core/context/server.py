@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sasl_core._checks import is_a
 from sasl_core.errors import (
     AuthenticationError,
+    BackendError,
     PluginError,
     UsageError,
     printable,
@@ -46,11 +47,12 @@ KNOWN = frozenset({Result.OK, Result.NOVERIFY})
 class ServerContext(Context["ServerCore"]):
     """The server's side: look-ups, passwords, and the ways to a `Verified`."""
 
-    __slots__ = ("_password", "_verifier", "true_result", "verifier_is_real")
+    __slots__ = ("_password", "_verifier", "_verifier_of", "true_result", "verifier_is_real")
 
     def __init__(self, core: ServerCore, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
         super().__init__(core, facts, mechanism, utils)
         self._verifier: ScramVerifier | None = None
+        self._verifier_of: User | None = None
         self.verifier_is_real = False
         # Kept for auto_transition only, between a good password and the end.
         self._password: bytes | None = None
@@ -70,11 +72,13 @@ class ServerContext(Context["ServerCore"]):
             AuthenticationError: always.
         """
         self.true_result = result
-        error = AuthenticationError(detail=detail, wire=wire)
-        self.doom.error = error
-        raise error
+        # The one that is kept is never raised, for what is raised gathers frames.
+        self.doom.error = AuthenticationError(detail=detail, wire=wire)
+        raise AuthenticationError(detail=detail, wire=wire)
 
-    def _grant(self, user: User, how: str, *, externally: bool = False) -> Verified:
+    def _grant(
+        self, user: User, how: str, *, externally: bool = False, anonymous: bool = False
+    ) -> Verified:
         """The one place where a server's `Verified` is made."""
         if user is not self.user:
             self.refuse("the proof is for a user of another exchange", result=Result.FAIL)
@@ -85,7 +89,7 @@ class ServerContext(Context["ServerCore"]):
             self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
         if result not in KNOWN and result is not Result.NOUSER:
             self.refuse(f"the store says {result.name} of user {user.authid!r}", result=result)
-        return Verified(MINT, self, user, how)
+        return Verified(MINT, self, user, how, anonymous=anonymous)
 
     # --- who it is ---------------------------------------------------------------
 
@@ -102,30 +106,47 @@ class ServerContext(Context["ServerCore"]):
 
     # --- SCRAM ---------------------------------------------------------------------
 
-    def verifier(self, user: User, hash_name: str) -> ScramVerifier:
+    def verifier(self, user: User, hash_name: str, *, cap: int | None = None) -> ScramVerifier:
         """The user's SCRAM verifier for `hash_name` ("SHA-256"), or a decoy of the same cost.
 
         The decoy is computed whoever the user is, and given for a user that is unknown,
-        disabled, or has no verifier of that hash; `verify_scram` refuses it always. It is
-        the same each time for the same name.
+        disabled, or has no usable verifier of that hash (with `cap`: of at most so many
+        iterations); `verify_scram` refuses it always. It is the same each time for the
+        same name.
         """
         core = self._core
         found = user.found
         decoy = decoy_verifier(
-            found.decoy_secret or core.decoy_secret(), hash_name, user.authid, core.scram_rounds
+            found.decoy_secret or core.decoy_secret(),
+            hash_name,
+            user.authid,
+            found.decoy_iterations or core.scram_rounds,
         )
-        real: ScramVerifier | None = None
-        if found.result is Result.OK:
-            real = found.verifiers.get(hash_name)
-            if real is None:
-                prefix = b"SCRAM-%s$" % hash_name.encode("ascii")
-                for value in user.properties.get("*" + VERIFIERS):
-                    if value.startswith(prefix):
-                        real = parse_verifier(value)
-                        break
+        real = self._stored(user, hash_name) if found.result is Result.OK else None
+        if real is not None and cap is not None and real.iterations > cap:
+            self.seterror(
+                f"the verifier of {user.authid!r} has {real.iterations} iterations, more than "
+                "scram_iteration_cap; set the password anew"
+            )
+            real = None
         self.verifier_is_real = real is not None
         self._verifier = decoy if real is None else real
+        self._verifier_of = user
         return self._verifier
+
+    def _stored(self, user: User, hash_name: str) -> ScramVerifier | None:
+        real = user.found.verifiers.get(hash_name)
+        if real is not None:
+            return real
+        prefix = b"SCRAM-%s$" % hash_name.encode("ascii")
+        for value in user.properties.get("*" + VERIFIERS):
+            if value.startswith(prefix):
+                try:
+                    return parse_verifier(value)
+                except BackendError as error:
+                    # To the peer it is as if there were none: only existing users have one.
+                    self.seterror(error.detail or str(error))
+        return None
 
     def verify_scram(
         self, user: User, verifier: ScramVerifier, auth_message: bytes, proof: bytes
@@ -141,7 +162,7 @@ class ServerContext(Context["ServerCore"]):
         """
         wire = b"e=invalid-proof"
         matches = proof_matches(verifier, auth_message, proof)
-        if verifier is not self._verifier:
+        if verifier is not self._verifier or user is not self._verifier_of:
             self.refuse("the verifier is not of this exchange", result=Result.FAIL, wire=wire)
         if not self.verifier_is_real:
             result = user.found.result
@@ -171,7 +192,7 @@ class ServerContext(Context["ServerCore"]):
         """
         if not compare_digest(expected, given) or not expected:
             self.refuse(f"wrong response for user {user.authid!r}")
-        return self._grant(user, how)
+        return self._grant(user, f"equal:{how}")
 
     def check_password(
         self, authid: str, password: str, authzid: str | None = None
@@ -185,12 +206,9 @@ class ServerContext(Context["ServerCore"]):
         Raises:
             AuthenticationError: refused.
             BackendError: no method said OK, and one of them could not be asked.
-            MechanismError: `pwcheck_method` names an unknown method.
+            ConfigError: `pwcheck_method` names an unknown method (NOMECH).
         """
-        method, prepared = yield from check(self, self._core, authid, password, authzid)
-        user = self.user
-        if user is None:  # pragma: no cover - whoever said OK has looked at somebody.
-            raise UsageError("no user was canonicalised")
+        user, method, prepared = yield from check(self, self._core, authid, password, authzid)
         self._password = prepared if self._core.auto_transition else None
         return self._grant(user, f"password:{method}", externally=method != AUXPROP)
 
@@ -217,7 +235,7 @@ class ServerContext(Context["ServerCore"]):
             self.refuse("anonymous access is off; see allow_anonymous", result=Result.TOOWEAK)
         user = self.canon_user("anonymous")
         self.seterror(f"anonymous, trace {printable(trace)!r}")
-        return self._grant(user, "anonymous", externally=True)
+        return self._grant(user, "anonymous", externally=True, anonymous=True)
 
     def accept_token(self, validated: ValidatedToken, authzid: str | None = None) -> Verified:
         """Accept the principal of a token that a token library has validated.
@@ -292,7 +310,7 @@ class ServerContext(Context["ServerCore"]):
     def forget(self) -> None:
         """Drop everything secret at the end of the exchange."""
         self._password = None
-        self._verifier = None
+        self._verifier = self._verifier_of = None
         if self.user is not None:
             wanted = self.facts.properties
             for name in ("*" + PASSWORD, "*" + VERIFIERS, PASSWORD, VERIFIERS):

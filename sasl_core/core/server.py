@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sasl_core._checks import is_a
 from sasl_core.audit import AuditEvent
 from sasl_core.config import AutoTransition
 from sasl_core.context.passwords import APPLICATION, AUXPROP
 from sasl_core.errors import (
-    MechanismError,
+    ConfigError,
     PluginError,
     UsageError,
     printable,
@@ -39,6 +39,10 @@ from sasl_core.core.base import LOG_FAILURE, LOG_SUCCESS, Config, Core
 from sasl_core.utils import SaslUtils
 
 __all__ = ["ServerCore"]
+
+
+USUAL_HASH: Final = "SHA-256"
+"""The hash of SCRAM that every user is expected to have a verifier of."""
 
 
 class ServerCore(Core):
@@ -71,7 +75,19 @@ class ServerCore(Core):
                 raise UsageError(f"a store is an AuxpropPlug, not a {type(store).__name__}")
         self.given_stores = tuple(stores)
         self._stores: tuple[AuxpropPlug, ...] | None = self.given_stores or None
-        self.password_methods = ((APPLICATION,) if has_checkpass else ()) + options.pwcheck_method
+        self._has_checkpass = has_checkpass
+        configured = options.pwcheck_method
+        # The callback goes first, wherever the list names it.
+        self.password_methods = (
+            (APPLICATION, *(name for name in configured if name != APPLICATION))
+            if has_checkpass
+            else configured
+        )
+        # An application that checks passwords itself and names no store keeps the accounts
+        # itself too; otherwise the stores are asked about whoever was verified elsewhere.
+        self.keeps_accounts = (
+            bool(stores) or not has_checkpass or "auxprop_plugin" in (self.configuration.given)
+        )
         self.scram_rounds = options.scram_iteration_counter
         self.auto_transition = options.auto_transition is not AutoTransition.NO
         self.transition_plaintext = options.auto_transition is AutoTransition.YES
@@ -154,6 +170,8 @@ class ServerCore(Core):
 
     def has_password_method(self, method: str) -> bool:
         """Whether `pwcheck_method` may name it."""
+        if method == APPLICATION:
+            return self._has_checkpass
         return method == AUXPROP or method in self.registry.names("pwcheck")
 
     def known_password_methods(self) -> tuple[str, ...]:
@@ -164,28 +182,39 @@ class ServerCore(Core):
         """The pwcheck plugin `method`.
 
         Raises:
-            MechanismError: no such method (NOMECH).
+            ConfigError: no such method (NOMECH).
             PluginError: it cannot be loaded.
         """
         if not self.has_password_method(method):
-            raise MechanismError(
-                f"unknown pwcheck_method {method!r}; known: "
-                f"{', '.join(self.known_password_methods())}",
-                code="unknown-pwcheck-method",
-            )
+            raise self.unknown_password_method(method)
         return self.plugs.get("pwcheck", method)
+
+    def unknown_password_method(self, method: str) -> ConfigError:
+        """The error for a method in `pwcheck_method` that nobody offers."""
+        return ConfigError(
+            f"unknown method {method!r}; known: {', '.join(self.known_password_methods())}",
+            key="pwcheck_method",
+            code="unknown-pwcheck-method",
+            result=Result.NOMECH,
+        )
 
     def decoy_secret(self) -> bytes:
         """The secret that decoys are made from: the first store's, or one of this process."""
         return self.first_secret or self.random_secret
 
-    def strongest_hash(self, user: User) -> str:
-        """The hash of the strongest verifier that `user` has; the default for one without."""
+    def password_hash(self, user: User) -> str:
+        """The hash whose verifier checks a password of `user`.
+
+        The usual one wherever the user has it, so that a derivation costs what it costs for
+        a user who is not there; otherwise the strongest that the user has.
+        """
         names = set(user.found.verifiers)
+        if USUAL_HASH in names:
+            return USUAL_HASH
         for value in user.properties.get("*" + VERIFIERS):
             names.add(value.partition(b"$")[0].removeprefix(b"SCRAM-").decode("ascii", "replace"))
         best = [name for name in SCRAM_HASHES if name in names]
-        return best[-1] if best else "SHA-256"
+        return USUAL_HASH if USUAL_HASH in names or not best else best[-1]
 
     # --- for the record --------------------------------------------------------------------
 
@@ -218,7 +247,7 @@ class ServerCore(Core):
             for listener in self.listeners:
                 try:
                     listener(event)
-                except Exception as error:  # noqa: BLE001 - the record is no part of the decision.
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - no part of the decision.
                     self.log_failure("an audit listener failed", error)
         ok = result is Result.OK
         if self.options.log_level >= (LOG_SUCCESS if ok else LOG_FAILURE):

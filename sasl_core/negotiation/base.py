@@ -45,7 +45,15 @@ if TYPE_CHECKING:
     from sasl_core.plugs import Needs
     from sasl_core.properties import PropertyContext
 
-__all__ = ["MESSAGE_LIMIT", "MESSAGES_LIMIT", "Negotiation", "Phase", "Reply", "check_data"]
+__all__ = [
+    "MESSAGE_LIMIT",
+    "MESSAGES_LIMIT",
+    "Negotiation",
+    "Phase",
+    "Reply",
+    "check_data",
+    "check_text",
+]
 
 MESSAGE_LIMIT: Final = 64 * 1024
 """Longest message of a peer, in bytes."""
@@ -88,24 +96,38 @@ class Reply(Sealed):
 
 
 class Phase(IntEnum):
-    """Where a negotiation is. LAST: the server's last data are out, an empty answer is due."""
+    """Where a negotiation is.
+
+    RUNNING: a call has not returned yet, and no other is taken. ASKING: a need waits for
+    its answer. PEER: the peer's message is due. LAST: a server's last data are out, an
+    empty answer is due. THROUGH: a client's mechanism is satisfied, and the protocol's own
+    success is due (`finish`).
+    """
 
     IDLE = 0
-    ASKING = 1
-    PEER = 2
-    LAST = 3
-    DONE = 4
-    FAILED = 5
-    CLOSED = 6
+    RUNNING = 1
+    ASKING = 2
+    PEER = 3
+    LAST = 4
+    THROUGH = 5
+    DONE = 6
+    FAILED = 7
+    CLOSED = 8
 
 
-IDLE, ASKING, PEER, LAST, DONE, FAILED, CLOSED = Phase
+IDLE, RUNNING, ASKING, PEER, LAST, THROUGH, DONE, FAILED, CLOSED = Phase
 
 
 def check_data(what: str, data: object) -> None:
     """Raise UsageError unless `data` is bytes or None."""
     if data is not None and not isinstance(data, bytes):
         raise UsageError(f"{what} is bytes or None, not {type(data).__name__}")
+
+
+def check_text(what: str, text: object) -> None:
+    """Raise UsageError unless `text` is a string."""
+    if not isinstance(text, str):
+        raise UsageError(f"a {what} is a string, not {type(text).__name__}")
 
 
 def need_type(need: object) -> type[object]:
@@ -117,7 +139,6 @@ class Negotiation(Sealed, ABC):
     """One attempt to authenticate, without I/O."""
 
     __slots__ = (
-        "_begun",
         "_derived",
         "_detail",
         "_exchange",
@@ -140,32 +161,70 @@ class Negotiation(Sealed, ABC):
         self._exchange: Exchange[Success] | None = None
         self._received = 0
         self._derived = False
-        self._begun = False
         self._detail: str | None = None
 
     # --- the driver's calls ------------------------------------------------------
 
-    def answer(self, value: object) -> Need | Reply:
-        """Go on with the answer to the last need, or with the peer's next message.
+    def hear(self, message: bytes) -> Need | Reply:
+        """Go on with the peer's next message (`b""`: an empty one), after a `Reply`.
 
-        After a `Reply` that was not done, `value` is the peer's message as bytes
-        (`b""` for an empty one). A wrong type is a UsageError that changes nothing.
+        Never takes the place of an answer: what a peer sends while a need is being
+        supplied is refused, and changes nothing.
+
+        Raises:
+            UsageError: no message is due, or `message` is not bytes.
+            SaslError: the exchange failed.
+        """
+        failure: BaseException
+        phase = self.phase
+        try:
+            if phase is not PEER and phase is not LAST:
+                self._out_of_order("no message of the peer is due")
+            if not is_a(message, bytes):
+                raise UsageError(f"a message is bytes, not {type(message).__name__}")
+        except UsageError as error:
+            failure = sever(error)
+        else:
+            self.phase = RUNNING
+            try:
+                self._check_message(message)
+                return self._heard(message, last=phase is LAST)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+                failure = self._failed(error)
+        message = b""
+        raise failure
+
+    def answer(self, value: object) -> Need | Reply:
+        """Go on with the answer to the last need.
+
+        A wrong type is a UsageError that changes nothing.
 
         Raises:
             UsageError: nothing was asked.
             SaslError: the exchange failed.
         """
         failure: BaseException
+        need: NeedBase[Any] | None = self.need
         try:
-            self._check_answer(value)
+            if self.phase is not ASKING or need is None:
+                self._out_of_order("nothing was asked")
+            wanted: Any = Found if type(need) is NeedUser else need.answer_type
+            if not isinstance(value, wanted):
+                raise UsageError(
+                    f"{type(need).__name__} is not answered by a {type(value).__name__}",
+                    code="wrong-answer",
+                )
         except UsageError as error:
             failure = sever(error)
         else:
+            self.phase = RUNNING
+            self.need = None
             try:
-                return self._answered(value)
+                return self._answered(need, value)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
                 failure = self._failed(error)
-        value = None
+        # A NeedDerivation holds the password, and this frame is in the traceback.
+        value = need = None
         raise failure
 
     def fail(self, error: Exception) -> Need | Reply:
@@ -174,14 +233,25 @@ class Negotiation(Sealed, ABC):
         Call it after your `except` clause, not in it: Python makes the exception that is
         being handled the context of whatever is raised meanwhile.
         """
-        if self.phase is not ASKING:
-            raise UsageError("nothing was asked", code="out-of-order")
-        error = backend_failure(self.need, error)
+        need = self.need
+        if self.phase is not ASKING or need is None:
+            self._out_of_order("nothing was asked")
+        if not is_a(error, Exception):
+            raise UsageError(f"a failure is an exception, not a {type(error).__name__}")
+        self.phase = RUNNING
+        self.need = None
+        # The foreign one, whose text may hold a secret, does not stay in this frame.
+        error = backend_failure(need, error)
         try:
-            return self._pump(self._running().fail(error))
+            return self._failed_to_answer(need, error)
         except BaseException as raised:  # noqa: BLE001 - whatever it is, the exchange ends here.
             failure = self._failed(raised)
+        need = None
         raise failure
+
+    def _failed_to_answer(self, need: Need, error: SaslError) -> Need | Reply:
+        del need
+        return self._pump(self._running().fail(error))
 
     def close(self) -> None:
         """End it. Closes the exchange and the security layer; idempotent."""
@@ -247,35 +317,23 @@ class Negotiation(Sealed, ABC):
 
     # --- the machine ------------------------------------------------------------------
 
-    def _check_answer(self, value: object) -> None:
+    def _out_of_order(self, why: str) -> NoReturn:
         phase = self.phase
-        if phase is PEER or phase is LAST:
-            if not isinstance(value, bytes):
-                raise UsageError(f"a message is bytes, not {type(value).__name__}")
-        elif phase is ASKING:
-            need: NeedBase[Any] | None = self.need
-            wanted: Any = Found if isinstance(need, NeedUser) or need is None else need.answer_type
-            if not isinstance(value, wanted):
-                raise UsageError(
-                    f"{type(need).__name__} is not answered by a {type(value).__name__}",
-                    code="wrong-answer",
-                )
-        elif phase is IDLE:
-            raise UsageError("nothing was started", code="out-of-order")
-        else:
-            raise UsageError(
-                f"the exchange is over ({phase.name.lower()}); a new attempt needs a new session",
-                code="out-of-order",
-            )
+        if phase is IDLE:
+            why = "nothing was started"
+        elif phase is RUNNING or phase is ASKING:
+            why = f"{why}: another call is under way"
+        elif phase >= DONE:
+            why = f"the exchange is over ({phase.name.lower()}); a new attempt needs a new session"
+        raise UsageError(why, code="out-of-order")
 
     def _begin(self) -> None:
         self.core.check_open()
-        if self.phase is not IDLE or self._begun:
+        if self.phase is not IDLE:
             raise UsageError(
                 "a session is for one attempt; make a new session", code="out-of-order"
             )
-        # IDLE lasts until the mechanism asks for something: it must not start us in between.
-        self._begun = True
+        self.phase = RUNNING
 
     def _running(self) -> Exchange[Success]:
         exchange = self._exchange
@@ -322,8 +380,12 @@ class Negotiation(Sealed, ABC):
         """The exchange's context, once there is one."""
 
     @abstractmethod
-    def _answered(self, value: object) -> Need | Reply:
-        """Resume with a checked answer."""
+    def _heard(self, message: bytes, *, last: bool) -> Need | Reply:
+        """Resume with a message of the peer; `last`: the answer to a server's last data."""
+
+    @abstractmethod
+    def _answered(self, need: Any, value: object) -> Need | Reply:
+        """Resume with a checked answer to `need`."""
 
     @abstractmethod
     def _pump(self, need: Any) -> Need | Reply:

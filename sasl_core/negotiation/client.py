@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sasl_core.choice import in_order, split_names
 from sasl_core.context import ClientContext
-from sasl_core.edge import call
+from sasl_core.edge import call, sever
 from sasl_core.errors import (
     AuthenticationError,
     MechanismError,
@@ -36,6 +36,8 @@ from sasl_core.negotiation.base import (
     DONE,
     MECHANISM_NEEDS,
     PEER,
+    RUNNING,
+    THROUGH,
     Negotiation,
     Reply,
     check_data,
@@ -139,6 +141,14 @@ class ClientNegotiation(Negotiation):
         )
 
     def _own_reason(self, plug: ClientPlug) -> str | None:
+        named = self._answers.keys() & {PromptId.AUTHNAME, PromptId.PASS}
+        if (
+            named
+            and not plug.security_flags & SecurityFlag.NOANONYMOUS
+            and plug.name not in (self.core.wanted or ())
+        ):
+            # Whoever says who they are does not want to be nobody.
+            return "a user was named; leave the name out, or put it into client_mech_list"
         if plug.features & Feature.NEEDSERVERFQDN and "." not in self.core.host:
             return f"it needs the server's full name, and {self.core.host!r} is none"
         if self._answers.get(PromptId.USER) and not plug.features & Feature.ALLOWS_PROXY:
@@ -186,26 +196,33 @@ class ClientNegotiation(Negotiation):
                 proved itself (BADSERV), or stopped in the middle.
             PeerError: data that the mechanism does not expect.
         """
-        check_data("success data", data)
-        if self.phase is DONE:
-            if not data:
-                return Reply(None, done=True)
-        elif self.phase is not PEER:
-            raise UsageError("nothing to finish", code="out-of-order")
+        failure: BaseException
+        phase = self.phase
         try:
-            return self._finish(data)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
-            failure = self._failed(error)
+            check_data("success data", data)
+            if phase is not THROUGH and phase is not PEER and phase is not DONE:
+                self._out_of_order("there is nothing to finish")
+        except UsageError as error:
+            failure = sever(error)
+        else:
+            self.phase = RUNNING
+            try:
+                return self._finish(data, through=phase is not PEER)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+                failure = self._failed(error)
         data = None
         raise failure
 
-    def _finish(self, data: bytes | None) -> Need | Reply:
-        if self.phase is DONE:
-            raise PeerError(
-                "unexpected data with success",
-                code="success-data",
-                detail="the server sent data with its success, and the mechanism expects none",
-            )
+    def _finish(self, data: bytes | None, *, through: bool) -> Need | Reply:
+        if through:
+            if data:
+                raise PeerError(
+                    "unexpected data with success",
+                    code="success-data",
+                    detail="the server sent data with its success, and the mechanism expects none",
+                )
+            self.phase = DONE
+            return Reply(None, done=True)
         if data is None or self._held is not NOTHING:
             raise AuthenticationError(
                 code="server-not-verified",
@@ -228,24 +245,25 @@ class ClientNegotiation(Negotiation):
     def _current(self) -> ClientContext | None:
         return self._context
 
-    def _answered(self, value: object) -> Need | Reply:
-        if self.phase is PEER:
-            message = cast("bytes", value)
-            self._check_message(message)
-            held, self._held = self._held, NOTHING
-            if held is not NOTHING:
-                if message:
-                    raise PeerError(
-                        "the server was to send an empty challenge",
-                        code="first-challenge",
-                        detail="a challenge with data where the client speaks first",
-                    )
-                if self.phase is PEER and self._exchange is None:
-                    return self._end(cast("bytes | None", held))
-                return Reply(cast("bytes | None", held), done=False)
+    def _heard(self, message: bytes, *, last: bool) -> Need | Reply:
+        del last
+        held, self._held = self._held, NOTHING
+        if held is NOTHING:
             return self._pump(self._running().answer(message))
-        if type(self.need) is NeedCallback:
-            return self._pump(self._running().answer(self._merge(cast("tuple[Any, ...]", value))))
+        if message:
+            raise PeerError(
+                "the server was to send an empty challenge",
+                code="first-challenge",
+                detail="a challenge with data where the client speaks first",
+            )
+        if self._exchange is None:
+            return self._through(cast("bytes | None", held))
+        self.phase = PEER
+        return Reply(cast("bytes | None", held), done=False)
+
+    def _answered(self, need: Any, value: object) -> Need | Reply:
+        if type(need) is NeedCallback:
+            value = self._merge(cast("tuple[Any, ...]", value))
         return self._pump(self._running().answer(value))
 
     def _pump(self, need: Any) -> Need | Reply:
@@ -349,10 +367,11 @@ class ClientNegotiation(Negotiation):
         elif data is None and self._received and not self.facts.success_data:
             # G8: the server's last message was a challenge, and is owed an answer.
             data = b""
-        return self._end(data)
+        return self._through(data)
 
-    def _end(self, data: bytes | None) -> Reply:
-        self.phase = DONE
+    def _through(self, data: bytes | None) -> Reply:
+        """The mechanism is satisfied; whether the server is, its protocol will say."""
+        self.phase = DONE if self._over else THROUGH
         self._drop()
         return Reply(data, done=True)
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from sasl_core._checks import is_a
 from sasl_core.accounts import transition
 from sasl_core.context import ServerContext
+from sasl_core.edge import sever
 from sasl_core.errors import (
     AuthenticationError,
     BackendError,
     MechanismError,
     PeerError,
-    PluginError,
     SaslError,
     UsageError,
     printable,
@@ -44,6 +43,7 @@ from sasl_core.negotiation.base import (
     Negotiation,
     Reply,
     check_data,
+    check_text,
     need_type,
 )
 from sasl_core.outcome import Success, Verified
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerNegotiation"]
 
+# What is under way: the mechanism, look-ups after its proof, the policy, auto_transition.
+MECHANISM, LOOK_UP, AUTHORIZE, TRANSITION = range(4)
 AUTHORIZABLE = frozenset({Result.OK, Result.NOVERIFY})
 
 
@@ -68,13 +70,15 @@ class ServerNegotiation(Negotiation):
     __slots__ = (
         "_banned",
         "_context",
+        "_due",
         "_final",
-        "_finishing",
         "_how",
         "_initial",
         "_kind",
         "_later",
         "_opening",
+        "_outside",
+        "_stage",
     )
 
     core: ServerCore
@@ -85,8 +89,10 @@ class ServerNegotiation(Negotiation):
         self._initial: bytes | None = None
         # Until the mechanism has asked for the client's first message, or for its absence.
         self._opening = True
-        self._finishing = False
+        self._stage = MECHANISM
         self._final: bytes | None = None
+        self._due: tuple[NeedUser, ...] = ()
+        self._outside = False
         self._banned: dict[str, str] | None = None
         # Properties of the authzid that a mechanism asked for before its proof.
         self._later: tuple[str, ...] = ()
@@ -138,26 +144,20 @@ class ServerNegotiation(Negotiation):
             MechanismError: the mechanism is not for this connection, with the reason.
             SaslError: the exchange failed.
         """
-        check_data("an initial response", initial)
-        if not is_a(mechanism, str):
-            raise UsageError(f"a mechanism's name is a string, not {type(mechanism).__name__}")
-        self._begin()
+        failure: BaseException
         try:
-            return self._start(mechanism, initial)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
-            failure = self._failed(error)
+            check_data("an initial response", initial)
+            check_text("mechanism's name", mechanism)
+            self._begin()
+        except UsageError as error:
+            failure = sever(error)
+        else:
+            try:
+                return self._start(mechanism, initial)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+                failure = self._failed(error)
         initial = None
         raise failure
-
-    def fail(self, error: Exception) -> Need | Reply:
-        if (
-            self._finishing
-            and isinstance(error, AuthenticationError)
-            and need_type(self.need) is not NeedAuthorize
-        ):
-            # The proof has been given; what a store says now of itself refuses nobody.
-            error = BackendError(detail=error.detail or str(error))
-        return super().fail(error)
 
     def check(self, user: str, password: str) -> Need | Reply:
         """Begin the check of a password that came by another way (`Server.checkpass`).
@@ -165,15 +165,19 @@ class ServerNegotiation(Negotiation):
         Raises:
             UsageError: either is no string, or an attempt was made already.
         """
-        for what, value in (("user", user), ("password", password)):
-            if not is_a(value, str):
-                raise UsageError(f"a {what} is a string, not {type(value).__name__}")
-        self._begin()
-        self._kind = "checkpass"
+        failure: BaseException
         try:
-            return self._start_check(user, password)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
-            failure = self._failed(error)
+            check_text("user", user)
+            check_text("password", password)
+            self._begin()
+        except UsageError as error:
+            failure = sever(error)
+        else:
+            self._kind = "checkpass"
+            try:
+                return self._start_check(user, password)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+                failure = self._failed(error)
         password = ""
         raise failure
 
@@ -225,31 +229,40 @@ class ServerNegotiation(Negotiation):
     def _current(self) -> ServerContext | None:
         return self._context
 
-    def _answered(self, value: object) -> Need | Reply:
-        if self.phase is PEER:
-            message = cast("bytes", value)
-            self._check_message(message)
+    def _heard(self, message: bytes, *, last: bool) -> Need | Reply:
+        if not last:
             return self._pump(self._running().answer(message))
-        if self.phase is LAST:
-            if value != b"":
-                raise PeerError(
-                    "an empty response was due",
-                    code="last-response",
-                    detail="the client answered the server's last message with data",
-                )
-            return self._finished()
-        if type(self.need) is NeedUser:
-            return self._pump(self._running().answer(self._looked_up(self.need, value)))
+        if message:
+            raise PeerError(
+                "an empty response was due",
+                code="last-response",
+                detail="the client answered the server's last message with data",
+            )
+        return self._finished()
+
+    def _answered(self, need: Any, value: object) -> Need | Reply:
+        stage = self._stage
+        if stage is LOOK_UP:
+            return self._looked_up_more(need, cast("Found", value))
+        if stage is AUTHORIZE:
+            return self._authorized(cast("Decision", value))
+        if type(need) is NeedUser and stage is MECHANISM:
+            return self._pump(self._running().answer(self._looked_up(need, cast("Found", value))))
         return self._pump(self._running().answer(value))
+
+    def _failed_to_answer(self, need: Need, error: SaslError) -> Need | Reply:
+        stage = self._stage
+        if stage is TRANSITION and isinstance(error, AuthenticationError):
+            # The proof has been given; what a backend says now of itself refuses nobody.
+            error = BackendError(detail=error.detail or str(error))
+        if stage is MECHANISM or stage is TRANSITION:
+            return super()._failed_to_answer(need, error)
+        raise error
 
     def _pump(self, need: Any) -> Need | Reply:
         while True:
             if need is None:
-                reply = self._completed()
-                if reply is not None:
-                    return reply
-                need = self._running().need
-                continue
+                return self._completed()
             kind = need_type(need)
             if kind is NeedPeer:
                 self._opening = False
@@ -261,7 +274,7 @@ class ServerNegotiation(Negotiation):
                 self._check_output(need.output)
                 self.phase = PEER
                 return Reply(b"" if need.output is None else need.output, done=False)
-            if kind is NeedUser and not self._finishing:
+            if kind is NeedUser and self._stage is MECHANISM:
                 try:
                     return self._surface(self._canonical(need))
                 except SaslError as error:
@@ -273,7 +286,7 @@ class ServerNegotiation(Negotiation):
                 self._opening = False
                 need = self._running().answer(self._take_initial())
                 continue
-            if kind is NeedDerivation and not self._finishing:
+            if kind is NeedDerivation and self._stage is MECHANISM:
                 self._count_derivation()
             elif kind is NeedCallback:
                 self._abandon("asks for callbacks, which a server has none of")
@@ -297,17 +310,16 @@ class ServerNegotiation(Negotiation):
             names = tuple(name for name in names if name.startswith("*"))
         return NeedUser(user.authid, user.authzid, names)
 
-    def _looked_up(self, need: NeedUser, value: object) -> User | Found:
-        found = cast("Found", value)
-        if self._finishing:
-            return found
+    def _looked_up(self, need: NeedUser, found: Found) -> User:
         user = self._ctx().user
         if user is None:  # pragma: no cover - _canonical has set it.
             self._abandon("no user was canonicalised")
         user.found = found
         if found.values:
             _fill(user, need.properties, found)
-            user.found = Found(found.result, {}, found.verifiers, found.decoy_secret)
+            user.found = Found(
+                found.result, {}, found.verifiers, found.decoy_secret, found.decoy_iterations
+            )
         else:
             user.properties.request(*need.properties)
         return user
@@ -320,35 +332,77 @@ class ServerNegotiation(Negotiation):
 
     # --- the end ----------------------------------------------------------------------------
 
-    def _completed(self) -> Reply | None:
+    def _completed(self) -> Need | Reply:
+        """The body that ran is through: the mechanism's, or that of auto_transition."""
+        if self._stage is TRANSITION:
+            return self._concluded()
         success = self._running().result
         if success is None:  # pragma: no cover - the exchange has checked it.
             self._abandon("ended without a Success")
-        if not self._finishing:
-            self._take_over(success)
-            self._finishing = True
-            need = self._run(self._finish(success), GLUE_NEEDS, self.mechanism or "checkpass")
-            return None if need is not None else self._completed()
-        if success.data is not None and not self.facts.success_data:
-            self._final = None
-            self.phase = LAST
-            self._exchange = None
-            return Reply(success.data, done=False)
+        self._take_over(success)
+        self._exchange = None
         self._final = success.data
-        return self._finished()
-
-    def _finish(self, success: Success) -> Needs[Success]:
         context = self._ctx()
         verified = success.verified
         if type(verified) is not Verified:
-            raise PluginError(self.mechanism or "?", "", "returned a Success without a Verified")
+            self._abandon("returned a Success without a Verified")
         user = verified.user
         if verified.origin is not context or user is not context.user:
             context.refuse("the Verified is of another exchange", result=Result.FAIL)
         self._how = verified.how
-        if verified.how != "anonymous":
-            yield from self._look_up_rest(context, user)
-        decision = yield from NeedAuthorize(user.authid, user.authzid, user.properties)
+        # A user that the store does not know got this far only if verified elsewhere (G11).
+        self._outside = user.found.result is not Result.OK
+        self._due = () if verified.anonymous else self._look_ups(user)
+        return self._next_look_up(user)
+
+    def _look_ups(self, user: User) -> tuple[NeedUser, ...]:
+        """What has not been looked up yet: of the authid, then of a differing authzid (G10).
+
+        The account of a user who was verified elsewhere is looked up in any case: the
+        store may have locked it.
+        """
+        pending = self._pending(user)
+        differ = user.authzid != user.authid
+        mine = tuple(name for name in pending if name.startswith("*")) if differ else pending
+        unseen = user.found.result is Result.NOVERIFY and self.core.keeps_accounts
+        due: list[NeedUser] = []
+        if mine or unseen:
+            due.append(NeedUser(user.authid, None, mine))
+        if differ:
+            theirs = tuple(name for name in pending if name not in mine)
+            due.append(NeedUser(user.authzid, None, theirs, CanonFlag.AUTHZID))
+        return tuple(due)
+
+    def _next_look_up(self, user: User) -> Need | Reply:
+        if self._due:
+            self._stage = LOOK_UP
+            first, *rest = self._due
+            self._due = tuple(rest)
+            return self._surface(first)
+        self._stage = AUTHORIZE
+        return self._surface(NeedAuthorize(user.authid, user.authzid, user.properties))
+
+    def _looked_up_more(self, need: NeedUser, found: Found) -> Need | Reply:
+        context = self._ctx()
+        user = context.user
+        if user is None:  # pragma: no cover - _completed has checked it.
+            self._abandon("no user")
+        result = found.result
+        if result not in AUTHORIZABLE and not (result is Result.NOUSER and self._outside):
+            mine = need.identity is CanonFlag.AUTHID
+            what = "user" if mine else "authorization identity"
+            context.refuse(
+                f"{what} {need.authid!r}: {result.name}",
+                result=result if mine else Result.NOAUTHZ,
+            )
+        _fill(user, need.properties, found)
+        return self._next_look_up(user)
+
+    def _authorized(self, decision: Decision) -> Need | Reply:
+        context = self._ctx()
+        user = context.user
+        if user is None:  # pragma: no cover - _completed has checked it.
+            self._abandon("no user")
         if decision is not Decision.PERMIT:
             context.refuse(
                 f"{user.authid!r} may not act as {user.authzid!r}", result=Result.NOAUTHZ
@@ -358,29 +412,21 @@ class ServerNegotiation(Negotiation):
         if problem is not None:
             context.refuse(problem, result=Result.TOOWEAK)
         password = context.take_password()
-        if password is not None:
-            yield from self._transition(user.authid, password)
-        return success
+        if password is None:
+            return self._concluded()
+        self._stage = TRANSITION
+        return self._pump(
+            self._run(self._transition(user.authid, password), GLUE_NEEDS, "auto_transition")
+        )
 
-    def _look_up_rest(self, context: ServerContext, user: User) -> Needs[None]:
-        """What no look-up has asked for yet: of the authid, then of a differing authzid (G10)."""
-        pending = self._pending(user)
-        differ = user.authzid != user.authid
-        mine = tuple(name for name in pending if name.startswith("*")) if differ else pending
-        # A user that the store does not know got this far only if verified elsewhere (G11).
-        outside = user.found.result is not Result.OK
-        for identity, name, names in (
-            (CanonFlag.AUTHID, user.authid, mine),
-            (CanonFlag.AUTHZID, user.authzid, tuple(n for n in pending if n not in mine)),
-        ):
-            if not (names or (differ and identity is CanonFlag.AUTHZID)):
-                continue
-            found = cast("Found", (yield NeedUser(name, None, names, identity=identity)))
-            result = found.result
-            if result not in AUTHORIZABLE and not (result is Result.NOUSER and outside):
-                what = "user" if identity is CanonFlag.AUTHID else "authorization identity"
-                context.refuse(f"{what} {name!r}: {result.name}", result=Result.NOAUTHZ)
-            _fill(user, names, found)
+    def _concluded(self) -> Reply:
+        """Everything is proved and permitted; the server's last data may still have to go."""
+        self._exchange = None
+        if self._final is not None and not self.facts.success_data:
+            final, self._final = self._final, None
+            self.phase = LAST
+            return Reply(final, done=False)
+        return self._finished()
 
     def _pending(self, user: User) -> tuple[str, ...]:
         """The properties that the application or the mechanism wants, and no look-up has had."""
@@ -399,17 +445,17 @@ class ServerNegotiation(Negotiation):
                 result=Result.BADBINDING,
             )
 
-    def _transition(self, authid: str, password: bytes) -> Needs[None]:
+    def _transition(self, authid: str, password: bytes) -> Needs[Success]:
         """auto_transition: its failure is logged, and spoils no login."""
         try:
             result = yield from transition(self.core, authid, password)
             detail = None
         except SaslError as error:
             result, detail = error.result, error.detail or str(error)
-        if result is Result.NOCHANGE:
-            # It had been done before, or somebody set a password meanwhile.
-            return
-        self._audit("transition", result, authid, authid, detail)
+        # NOCHANGE: it had been done before, or somebody set a password meanwhile.
+        if result is not Result.NOCHANGE:
+            self._audit("transition", result, authid, authid, detail)
+        return Success()
 
     def _finished(self) -> Reply:
         context = self._ctx()
@@ -426,8 +472,10 @@ class ServerNegotiation(Negotiation):
     def _drop(self) -> None:
         super()._drop()
         self._initial = None
-        if self._context is not None and self.phase is not DONE:
-            self._context.forget()
+        if self.phase is not DONE:
+            self._final = None
+            if self._context is not None:
+                self._context.forget()
 
     def _report(self, error: SaslError) -> None:
         context = self._context

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never, cast
 
 from sasl_core import accounts
-from sasl_core.edge import backend_failure
+from sasl_core.edge import OUTAGES, backend_failure
 from sasl_core.errors import BackendError, SaslError, UsageError
 from sasl_core.exchange import foreign
 from sasl_core.flags import Blocking
@@ -36,6 +36,7 @@ from sasl_core.needs import (
 from sasl_core.negotiation.base import Reply
 from sasl_core.runners.common import (
     application_answer,
+    check_body_need,
     default_decision,
     http_answer,
     policy_decision,
@@ -129,6 +130,7 @@ class AsyncRunner:
             need = body.send(None)
             while True:
                 try:
+                    check_body_need(need)
                     answer = await self.supply(need, None)
                 except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
                     need = body.throw(backend_failure(need, error))
@@ -136,8 +138,11 @@ class AsyncRunner:
                     need = body.send(answer)
         except StopIteration as stop:
             return cast("R", stop.value)
-        except SaslError:
+        except OUTAGES:
             raise
+        except SaslError as error:
+            # What a backend's own login or peer came to refuses nobody here.
+            raise BackendError(detail=error.detail or str(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
             raise foreign(error, getattr(body, "__name__", "body")) from None
         finally:
@@ -233,7 +238,21 @@ class AsyncRunner:
                 "sasl-derive" if cpu else "sasl-wait",
             ),
         )
-        return await asyncio.get_running_loop().run_in_executor(pool.executor, function)
+        task = asyncio.current_task()
+        cancelling = 0 if task is None else task.cancelling()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool.executor, function)
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling() > cancelling:
+                raise
+            # Nobody has cancelled the task: the pool was closed, with the Server.
+            closed = True
+        except RuntimeError:
+            # The pool takes nothing any more; a RuntimeError of `function` is its own.
+            closed = self.core.closed
+            if not closed:
+                raise
+        raise BackendError(code="closed", detail="the Server was closed meanwhile")
 
     async def keep_running(self) -> None:
         """Run the periodic work (`SaslUtils.every`) until cancelled."""
@@ -241,8 +260,7 @@ class AsyncRunner:
         while True:
             now = time.monotonic()
             for job in tuple(jobs):
-                if job.due <= now:
-                    job.due = now + job.seconds
+                if job.take(now):
                     try:
                         _ = await self.run(job.body())
                     except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.

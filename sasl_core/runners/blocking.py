@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
 from sasl_core import accounts
-from sasl_core.edge import backend_failure
+from sasl_core.edge import OUTAGES, backend_failure
 from sasl_core.errors import BackendError, SaslError, UsageError
 from sasl_core.exchange import foreign
 from sasl_core.needs import (
@@ -27,6 +27,7 @@ from sasl_core.needs import (
 from sasl_core.negotiation.base import Reply
 from sasl_core.runners.common import (
     application_answer,
+    check_body_need,
     default_decision,
     http_answer,
     policy_decision,
@@ -99,6 +100,7 @@ class BlockingRunner:
             need = body.send(None)
             while True:
                 try:
+                    check_body_need(need)
                     answer = self.supply(need, None)
                 except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
                     need = body.throw(backend_failure(need, error))
@@ -106,8 +108,11 @@ class BlockingRunner:
                     need = body.send(answer)
         except StopIteration as stop:
             return cast("R", stop.value)
-        except SaslError:
+        except OUTAGES:
             raise
+        except SaslError as error:
+            # What a backend's own login or peer came to refuses nobody here.
+            raise BackendError(detail=error.detail or str(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
             raise foreign(error, getattr(body, "__name__", "body")) from None
         finally:
@@ -180,8 +185,7 @@ class BlockingRunner:
             return
         now = time.monotonic()
         for job in tuple(jobs):
-            if job.due <= now:
-                job.due = now + job.seconds
+            if job.take(now):
                 try:
                     _ = self.run(job.body())
                 except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.

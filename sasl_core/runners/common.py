@@ -4,22 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sasl_core.errors import UsageError
+from sasl_core.errors import PluginError, UsageError
 from sasl_core.flags import Decision
 from sasl_core.names import UserName
-from sasl_core.needs import HttpResponse, PasswordAnswer
+from sasl_core.needs import (
+    HttpResponse,
+    NeedCall,
+    NeedDerivation,
+    NeedHttp,
+    NeedPassword,
+    NeedStore,
+    NeedUser,
+    PasswordAnswer,
+)
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
-    from sasl_core.needs import NeedAuthorize, NeedUser
+    from sasl_core.needs import NeedAuthorize
 
 __all__ = [
     "application_answer",
+    "check_body_need",
     "default_decision",
     "http_answer",
     "policy_decision",
     "property_names",
 ]
+
+
+BODY_NEEDS = (NeedCall, NeedDerivation, NeedHttp, NeedPassword, NeedStore, NeedUser)
+
+
+def check_body_need(need: object) -> None:
+    """Hold a store, a method or a write to what it may ask: no peer, no policy, no prompts.
+
+    Raises:
+        PluginError: it asks for something else.
+    """
+    if not isinstance(need, BODY_NEEDS):
+        raise PluginError(
+            "store or method", "", f"asks for {type(need).__name__}, which is not for it to ask"
+        )
 
 
 def property_names(need: NeedUser) -> tuple[UserName, list[str]]:

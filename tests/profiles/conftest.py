@@ -118,7 +118,12 @@ def wire() -> type[Wire]:
 T = TypeVar("T")
 
 USERS = {"tim": "tanstaaftanstaaf", "b\u00f6b": "p\u00e4ssword"}
-OPEN: Mapping[str, object] = {"allow_anonymous": True, "allow_cleartext": True}
+OPEN: Mapping[str, object] = {
+    "allow_anonymous": True,
+    "allow_cleartext": True,
+    # Tests name a user to every mechanism, to ANONYMOUS as well.
+    "client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"],
+}
 """The configuration of a server that lets anybody try anything on loopback."""
 
 

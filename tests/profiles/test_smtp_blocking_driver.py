@@ -14,7 +14,11 @@ from sasl_core import SaslError, Server, ServerSession
 from sasl_profiles.smtp import Limits, SmtpConnection
 from sasl_profiles.smtp.events import AuthEnded, AuthResponse, AuthStarted, Closed
 
-CONFIG = {"allow_cleartext": True, "allow_anonymous": True}
+CONFIG = {
+    "allow_cleartext": True,
+    "allow_anonymous": True,
+    "client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"],
+}
 PASSWORD = "correct horse"
 
 

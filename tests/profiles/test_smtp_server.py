@@ -181,7 +181,7 @@ def test_our_blocking_client_logs_in(serve: Serve, mechanism: str, user: str) ->
     """Each mechanism, and names beyond ASCII."""
     service = serve()
     password = PASSWORD if user == "tim" else "p\u00e4ssword"
-    config = {"allow_anonymous": True, "allow_cleartext": True}
+    config = OPEN
     with (
         Client("smtp", "mail.example", config=config) as client,
         SmtpClient(*service.address) as smtp,
@@ -224,7 +224,7 @@ def test_our_clients_are_refused_with_a_wrong_password(serve: Serve, mechanism: 
 def test_a_hundred_clients_at_once(serve: Serve) -> None:
     """Good, bad and vanishing clients side by side; nobody is lost or crossed."""
     service = serve()
-    config = {"allow_anonymous": True, "allow_cleartext": True}
+    config = OPEN
     mechanisms = ["ANONYMOUS", "PLAIN", "SCRAM-SHA-256"]
 
     async def one(client: AsyncClient, number: int) -> str:
