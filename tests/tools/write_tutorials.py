@@ -1,9 +1,9 @@
-"""Write the programs of docs/tutorials out for the type checkers, into tests/typing/tutorials.
+"""Write the tutorials' programs out for the type checkers, into tests/typing/tutorials.
 
     python tests/tools/write_tutorials.py
 
-`make check` then holds what the tutorials teach to mypy's and pyright's strictest. The files are
-never run from there; tests/docs runs the pages themselves.
+`make check` then holds what docs/tutorials and docs/plugins.md teach to mypy's and pyright's
+strictest. The files are never run from there; tests/docs runs the pages themselves.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TUTORIALS = ROOT / "docs" / "tutorials"
+DOCS = ROOT / "docs"
+PAGES = [*sorted((DOCS / "tutorials").glob("*.md")), DOCS / "plugins.md"]
 WRITTEN = ROOT / "tests" / "typing" / "tutorials"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What a call returns is often of no interest in a tutorial, and imports stand where they are used.
 HEAD = """\
-# Written by tests/tools/write_tutorials.py from docs/tutorials/{page}: change the page.
+# Written by tests/tools/write_tutorials.py from docs/{page}: change the page.
 # pyright: reportUnusedCallResult=false
 """
 
@@ -26,9 +27,9 @@ HEAD = """\
 def programs() -> dict[Path, str]:
     """Where each page's program is written, and the program."""
     return {
-        WRITTEN / f"tutorial_{page.stem}.py": HEAD.format(page=page.name)
+        WRITTEN / f"tutorial_{page.stem}.py": HEAD.format(page=page.relative_to(DOCS).as_posix())
         + "\n\n".join(BLOCK.findall(page.read_text("utf-8")))
-        for page in sorted(TUTORIALS.glob("*.md"))
+        for page in PAGES
     }
 
 
