@@ -27,6 +27,7 @@ from sasl_core import (
     SaslError,
     Server,
     SetpassFlag,
+    UsageError,
     aio,
 )
 from sasl_core import verifier as verifier_module
@@ -430,6 +431,41 @@ async def over(session: Any) -> None:
     with pytest.raises(SaslError):
         _ = session.authid
     session.close()
+
+
+def test_what_comes_too_early_is_refused() -> None:
+    """A message, a start or an answer while a call is under way changes nothing of it."""
+    gates: list[Gate] = []
+
+    async def checkpass(*_: object) -> Result:
+        await gates[0].wait()
+        return Result.NOVERIFY
+
+    async def run() -> None:
+        gates.append(Gate())
+        async with async_server([MemoryStore(PEOPLE)], checkpass=checkpass) as ours:
+            near = ours.session()
+            first = asyncio.create_task(near.start("PLAIN", b"\0user1\0not-the-password"))
+            await gates[0].reached.wait()
+            right = f"\0user1\0{PEOPLE['user1']}".encode()
+            for call in (
+                lambda: near.start("PLAIN", right),
+                lambda: near.step(right),
+                lambda: near.step(b""),
+            ):
+                with pytest.raises(UsageError):
+                    await call()
+            with pytest.raises(UsageError):
+                near.raw().hear(right)
+            with pytest.raises(UsageError):
+                near.raw().answer(right)
+            assert not near.done
+            gates[0].open.set()
+            with pytest.raises(AuthenticationError):
+                await first
+            assert not near.done
+
+    asyncio.run(run())
 
 
 def test_cancelled_at_random(people: MemoryStore) -> None:
