@@ -10,6 +10,11 @@ TESTS  ?= tests
 # Options for pytest, as in: make test PYTEST_ARGS="-k scram -x"
 PYTEST_ARGS ?=
 
+# For make fuzz: how long for each parser, which ones (all of them by default), how many attackers.
+FUZZ_SECONDS ?= 20
+FUZZ_PARSERS ?=
+FUZZ_ATTACKS ?= 5000
+
 DEBIAN_PEERS := gsasl swaks curl
 # What swaks needs for TLS: a module of Perl, in a package of its own.
 PERL_PEER    := Net::SSLeay
@@ -19,7 +24,7 @@ CYRUS_PEERS  := sasl2-bin libsasl2-modules libsasl2-modules-db
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test check format interop peers demo wheel-test clean
+.PHONY: help venv test check format interop peers demo wheel-test matrix fuzz clean
 .PHONY: check-ruff check-format check-mypy check-pyright check-laws
 
 help: ## Show the targets
@@ -56,8 +61,16 @@ demo: $(VENV)/.has-cli ## A server and a client on loopback; each login drawn
 wheel-test: ## The suite against the built wheel, away from the source tree
 	@PYTHON="$(PYTHON)" PYTEST_ARGS="$(PYTEST_ARGS)" bash .ci/wheel-test
 
+matrix: ## The suite on each supported Python that this machine has
+	@PYTEST_ARGS="$(PYTEST_ARGS)" bash .ci/matrix
+
+# What a parser chokes on is kept in tests/fuzz/corpus, where the suite tries it ever after.
+fuzz: $(VENV)/.has-fuzz ## Fuzz each parser for FUZZ_SECONDS, and the protocol between attackers
+	@$(BIN)/python tests/tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_PARSERS)
+	@SASL_ATTACKS=$(FUZZ_ATTACKS) $(BIN)/pytest -q tests/attacker
+
 clean: ## Remove what was made, .venv too
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-3.* .fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian packages for the interop tests. Without root or apt the tests that lack their peer are
@@ -82,7 +95,7 @@ peers:
 	  >"$$log" 2>&1 </dev/null || { cat "$$log"; exit 1; }
 
 # ---------------------------------------------------------------------------------------------------
-# One environment, three fillings, each with a stamp of its own.
+# One environment, four fillings, each with a stamp of its own.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sasl-core needs Python 3.11 or later; try: make PYTHON=python3.11")'
 	@echo "making $(VENV)"
@@ -97,6 +110,11 @@ $(VENV)/.has-test: pyproject.toml | $(BIN)/python
 	@echo "installing sasl-core and what its tests need"
 	@$(PIP) --editable '.[cli,test]'
 	@touch $@ $(VENV)/.has-cli
+
+$(VENV)/.has-fuzz: pyproject.toml | $(BIN)/python
+	@echo "installing sasl-core, what its tests need, and the fuzzer"
+	@$(PIP) --editable '.[cli,test,fuzz]'
+	@touch $@ $(VENV)/.has-test $(VENV)/.has-cli
 
 $(VENV)/.has-check: pyproject.toml | $(BIN)/python
 	@echo "installing sasl-core, what its tests need, and the checkers"

@@ -1,0 +1,283 @@
+"""Every parser of bytes that somebody else has written, as a function of bytes.
+
+A target takes anything and returns; an exception that it lets out is a finding. It lets no
+`SaslError` out, for that is how a parser refuses. Where what was accepted can be written
+again, it must come out as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sasl_auxprop.memory import MemoryStore
+from sasl_canon.internal import InternalCanonicalizer
+from sasl_core import (
+    AuthenticationError,
+    CanonFlag,
+    Configuration,
+    SaslError,
+    Server,
+    Side,
+    UserName,
+    b64decode,
+    b64encode,
+)
+from sasl_core.conf_files import parse_toml
+from sasl_core.conf_flat import parse_flat
+from sasl_core.context import CanonContext
+from sasl_core.gs2 import escape_saslname, format_gs2, parse_gs2, parse_saslname
+from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
+from sasl_core.verifier import format_verifier, parse_verifier
+from sasl_mechanisms import anonymous, plain
+from sasl_mechanisms.scram import messages
+from sasl_profiles.smtp.auth import parse_auth, parse_capabilities, parse_response
+from sasl_profiles.smtp.connection import SmtpConnection
+from sasl_profiles.smtp.envelope import parse_mail, parse_rcpt
+from sasl_profiles.smtp.events import AuthResponse, AuthStarted, MessageReceived, TlsRequested
+from sasl_profiles.smtp.lines import LineReader
+from sasl_profiles.smtp.replies import ReplyReader
+
+__all__ = ["TARGETS", "Target", "survives"]
+
+Target = Callable[[bytes], None]
+
+INSTALLED: Final[Mapping[str, tuple[str, ...]]] = {
+    "mechanisms": ("ANONYMOUS", "PLAIN", "SCRAM-SHA-256"),
+    "canon_user": ("INTERNAL",),
+    "auxprop": ("memory", "sasldb"),
+}
+
+
+def survives(target: Target, data: bytes) -> None:
+    """Give `data` to a target.
+
+    Raises:
+        Exception: anything but a SaslError that the parser raised; AssertionError where
+            what was accepted does not come out as it was.
+    """
+    try:
+        target(data)
+    except SaslError:
+        return
+
+
+def text_of(data: bytes) -> str:
+    """Text with all that a str can hold, halves of surrogate pairs too."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def base64(data: bytes) -> None:
+    assert b64decode(b64encode(data)) == data
+    assert b64encode(b64decode(data)) == data
+    assert b64encode(b64decode(data.decode("latin-1"))) == data
+
+
+def gs2(data: bytes) -> None:
+    header, rest = parse_gs2(data)
+    assert format_gs2(header) + rest == data
+
+
+def saslname(data: bytes) -> None:
+    assert escape_saslname(parse_saslname(data)).encode() == data
+
+
+def preparation(data: bytes) -> None:
+    """Preparing twice changes nothing, under each of the profiles."""
+    text = text_of(data)
+    for prepare in (
+        saslprep,
+        lambda text: saslprep(text, stored=True),
+        saslprep_nonempty,
+        prepare_trace,
+    ):
+        try:
+            prepared = prepare(text)
+        except SaslError:
+            continue
+        assert prepare(prepared) == prepared
+
+
+def verifier(data: bytes) -> None:
+    assert format_verifier(parse_verifier(data)) == data
+
+
+def scram_client_first(data: bytes) -> None:
+    first = messages.parse_client_first(data)
+    assert first.header + first.bare == data
+
+
+def scram_server_first(data: bytes) -> None:
+    first = messages.parse_server_first(data)
+    assert first.text == data
+    if isinstance(first, messages.ServerFirst):
+        again = messages.format_server_first(
+            first.nonce, first.salt, first.iterations, first.extensions
+        )
+        assert again == data
+
+
+def scram_client_final(data: bytes) -> None:
+    final = messages.parse_client_final(data)
+    assert messages.format_client_final(final.without_proof, final.proof) == data
+
+
+def scram_server_final(data: bytes) -> None:
+    final = messages.parse_server_final(data)
+    assert final.text == data
+
+
+def plain_message(data: bytes) -> None:
+    authzid, authcid, password = plain.parse_message(data)
+    assert plain.format_message(authzid, authcid, password) == data
+
+
+def anonymous_trace(data: bytes) -> None:
+    trace = anonymous.check_trace(text_of(data))
+    assert anonymous.check_trace(trace) == trace
+
+
+def smtp_lines(data: bytes) -> None:
+    """The same lines come out whether the bytes arrive at once or one by one."""
+    assert _lines(data, len(data) or 1) == _lines(data, 1)
+
+
+def _lines(data: bytes, step: int) -> list[object]:
+    reader, said = LineReader(), list[object]()
+    for start in range(0, len(data), step):
+        reader.feed(data[start : start + step])
+        while True:
+            try:
+                line = reader.next_line(40)
+            except SaslError as error:
+                said.append(error.code)
+                if error.code != "line-too-long":
+                    return said
+                continue
+            if line is None:
+                break
+            said.append(line)
+    return said
+
+
+def smtp_replies(data: bytes) -> None:
+    reader = ReplyReader()
+    reader.feed(data)
+    while (reply := reader.next_reply()) is not None:
+        _ = parse_capabilities(reply.lines)
+
+
+def smtp_auth(data: bytes) -> None:
+    text = data.decode("latin-1")
+    for parse in (parse_auth, parse_response, parse_mail, parse_rcpt):
+        try:
+            _ = parse(text)
+        except SaslError:
+            continue
+
+
+def smtp_server(data: bytes) -> None:
+    """A whole connection; in it, every exchange goes on for two steps."""
+    connection = SmtpConnection("mail.example.com", lambda: ["PLAIN"], starttls=True)
+    connection.receive(data)
+    steps = 0
+    while (event := connection.next_event()) is not None:
+        if isinstance(event, AuthStarted | AuthResponse):
+            steps += 1
+            if steps % 3:
+                connection.challenge(b"go on")
+            elif steps % 2:
+                connection.auth_failed(AuthenticationError(wire=b"e=other-error"))
+            else:
+                connection.auth_succeeded()
+        elif isinstance(event, MessageReceived):
+            connection.message_done(accepted=True)
+        elif isinstance(event, TlsRequested):
+            if connection.accept_tls():
+                connection.tls_started()
+        else:
+            break
+        _ = connection.data_to_send()
+
+
+def flat_configuration(data: bytes) -> None:
+    _ = Configuration("smtp", parse_flat(text_of(data), "smtp.conf", lambda: INSTALLED))
+
+
+def toml_configuration(data: bytes) -> None:
+    _ = Configuration.from_mapping(parse_toml(text_of(data), "sasl.toml"), "smtp")
+
+
+_CANON: Final = InternalCanonicalizer()
+
+
+def user_name(data: bytes) -> None:
+    """The canonical form is its own, is one name to the stores, and can be printed."""
+    text = text_of(data)
+    context = CanonContext("smtp", "mail.example.com", "example.com", Side.SERVER)
+    canonical = _CANON.canon_user_server(context, text, CanonFlag.AUTHID)
+    assert _CANON.canon_user_server(context, canonical, CanonFlag.AUTHID) == canonical
+    assert str(UserName.parse(canonical)) == canonical
+    assert "\n" not in canonical
+
+
+class _Sessions:
+    """A server, made when the first session is asked for."""
+
+    def __init__(self) -> None:
+        self._server: Server | None = None
+
+    def run(self, mechanism: str, data: bytes) -> None:
+        """An attempt whose messages are the lines of `data`, or what stands between 0xFF."""
+        if self._server is None:
+            config = {"allow_cleartext": True, "allow_anonymous": True}
+            store = MemoryStore({"tim": "pencil"})
+            self._server = Server("imap", "localhost", config=config, stores=[store])
+        first, *rest = data.split(b"\xff")
+        with self._server.session(channel_bindings={"tls-exporter": b"e" * 32}) as session:
+            reply = session.start(mechanism, first)
+            for message in rest:
+                if reply.done:
+                    break
+                reply = session.step(message)
+
+
+_sessions: Final = _Sessions()
+
+
+def session_scram(data: bytes) -> None:
+    _sessions.run("SCRAM-SHA-256", data)
+
+
+def session_scram_plus(data: bytes) -> None:
+    _sessions.run("SCRAM-SHA-256-PLUS", data)
+
+
+def session_plain(data: bytes) -> None:
+    _sessions.run("PLAIN", data)
+
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "anonymous": anonymous_trace,
+    "base64": base64,
+    "configuration-flat": flat_configuration,
+    "configuration-toml": toml_configuration,
+    "gs2": gs2,
+    "plain": plain_message,
+    "saslname": saslname,
+    "saslprep": preparation,
+    "scram-client-final": scram_client_final,
+    "scram-client-first": scram_client_first,
+    "scram-server-final": scram_server_final,
+    "scram-server-first": scram_server_first,
+    "session-plain": session_plain,
+    "session-scram": session_scram,
+    "session-scram-plus": session_scram_plus,
+    "smtp-auth": smtp_auth,
+    "smtp-lines": smtp_lines,
+    "smtp-replies": smtp_replies,
+    "smtp-server": smtp_server,
+    "user-name": user_name,
+    "verifier": verifier,
+}
+"""Parser -> its target; the name is that of its folder in tests/fuzz/corpus."""
