@@ -263,7 +263,7 @@ class ClientNegotiation(Negotiation):
 
     def _answered(self, need: Any, value: object) -> Need | Reply:
         if type(need) is NeedCallback:
-            value = self._merge(cast("tuple[Any, ...]", value))
+            value = self._merge(cast("tuple[Any, ...]", value), need.prompts)
         return self._pump(self._running().answer(value))
 
     def _pump(self, need: Any) -> Need | Reply:
@@ -323,11 +323,15 @@ class ClientNegotiation(Negotiation):
         self._asked = tuple(known)
         return tuple(p for p, answer in zip(prompts, known, strict=True) if answer is None)
 
-    def _merge(self, rest: tuple[Any, ...]) -> tuple[str, ...]:
+    def _merge(self, rest: tuple[Any, ...], prompts: tuple[Prompt, ...] = ()) -> tuple[str, ...]:
+        """All answers in the order of the mechanism's prompts; `rest` are those to `prompts`."""
         asked, self._asked = self._asked, ()
         if len(rest) != asked.count(None) or not all(isinstance(item, str) for item in rest):
             raise UsageError(f"{asked.count(None)} answers were due, all of them strings")
-        answers = iter(rest)
+        answers = (
+            prompt.default if answer == "" and prompt.default is not None else answer
+            for prompt, answer in zip(prompts, rest, strict=True)
+        )
         return tuple(next(answers) if answer is None else answer for answer in asked)
 
     # --- the end ---------------------------------------------------------------------------

@@ -109,13 +109,15 @@ class ServerNegotiation(Negotiation):
         """
         names = self.core.offer(self.facts).names
         if user is not None:
-            names = tuple(name for name in names if self._available(name, user))
+            # Both variants of a mechanism are one question.
+            bases = dict.fromkeys(map(base_name, names))
+            open_to = {base for base in bases if self._available(base, user)}
+            names = tuple(name for name in names if base_name(name) in open_to)
         if self._banned:
             names = tuple(name for name in names if base_name(name) not in self._banned)
         return names
 
-    def _available(self, name: str, user: str) -> bool:
-        base = base_name(name)
+    def _available(self, base: str, user: str) -> bool:
         if self._banned and base in self._banned:
             return False
         plug = self.core.mechanism(base)

@@ -453,7 +453,10 @@ def test_an_option_that_no_plugin_knows_is_an_error(tmp_path):
 
 def test_an_applications_own_value_goes_before_the_one_for_all():
     """`[applications.NAME]` is read for the application of that name, and for no other."""
-    tables = {"mech_list": ["PLAIN"], "applications": {"smtp": {"mech_list": [SCRAM]}}}
+    tables: dict[str, object] = {
+        "mech_list": ["PLAIN"],
+        "applications": {"smtp": {"mech_list": [SCRAM]}},
+    }
     tables |= OPEN
     for appname, offered in (("smtp", (SCRAM,)), ("imap", ("PLAIN",))):
         with Server(appname, "mail.example.com", config=tables) as server:
