@@ -15,7 +15,6 @@ from sasl_core.errors import (
     PeerError,
     PluginError,
     SaslError,
-    UsageError,
     printable,
 )
 from sasl_core.names import UserName
@@ -37,6 +36,8 @@ APPLICATION: Final = "application"
 """The method that is the application's own callback."""
 AUXPROP: Final = "auxprop"
 """The method that compares with what the property stores keep."""
+
+PROPERTIES: Final = ("*" + VERIFIERS, "*" + PASSWORD)
 
 # These say more than that the password is wrong.
 MISSING = frozenset({Result.NOUSER, Result.NOUSERPASS})
@@ -70,17 +71,25 @@ def check(
         ctx.refuse(f"empty or unacceptable password for user {printable(authid)!r}")
     methods = core.password_methods
     # A method that reads the store looks the user up; the others need the name alone.
+    user: User | None = None
     if methods and methods[0] != AUXPROP:
-        _ = ctx.adopt(authid, authzid, Found(Result.NOVERIFY))
+        user = ctx.adopt(authid, authzid, Found(Result.NOVERIFY))
     outage: SaslError | None = None
     worst = Result.BADAUTH
     verdict: Result | None = None
     for method in methods:
         try:
             if method == AUXPROP:
-                result = yield from _check_store(ctx, core, authid, authzid, prepared)
+                # Should the look-up fail, the context has another user than before it.
+                user = None
+                user = yield from NeedUser(authid, authzid, PROPERTIES)
+                result = yield from _check_store(ctx, core, user, prepared)
+            elif user is not None:
+                result = yield from _ask(ctx, core, method, user, prepared)
             else:
-                result = yield from _ask(ctx, core, method, prepared)
+                # The store before it was out, and has looked nobody up.
+                user = ctx.adopt(authid, authzid, Found(Result.NOVERIFY))
+                result = yield from _ask(ctx, core, method, user, prepared)
         except (BackendError, PluginError) as error:
             if method == APPLICATION:
                 # Its word would have been final; nobody else can speak for the application.
@@ -89,8 +98,9 @@ def check(
             outage = error
             continue
         if result is Result.OK:
-            if verdict is None and ctx.user is not None:
-                return ctx.user, method, prepared
+            if verdict is None:
+                # The one who was checked, whoever the context has come to know since.
+                return user, method, prepared
             outage = None
             break
         if result in MISSING and worst is Result.BADAUTH:
@@ -108,10 +118,9 @@ def check(
     )
 
 
-def _ask(ctx: ServerContext, core: ServerCore, method: str, password: bytes) -> Needs[Result]:
-    user = ctx.user
-    if user is None:  # pragma: no cover - `check` has adopted it, or the store's look-up has.
-        raise UsageError("no user was canonicalised")
+def _ask(
+    ctx: ServerContext, core: ServerCore, method: str, user: User, password: bytes
+) -> Needs[Result]:
     if not core.has_password_method(method):
         raise core.unknown_password_method(method)
     answer = yield from NeedPassword(method, UserName.parse(user.authid), password, core.service)
@@ -123,10 +132,9 @@ def _ask(ctx: ServerContext, core: ServerCore, method: str, password: bytes) -> 
 
 
 def _check_store(
-    ctx: ServerContext, core: ServerCore, authid: str, authzid: str | None, password: bytes
+    ctx: ServerContext, core: ServerCore, user: User, password: bytes
 ) -> Needs[Result]:
-    """Check against the property stores: one derivation, whoever the user is."""
-    user = yield from NeedUser(authid, authzid, ("*" + VERIFIERS, "*" + PASSWORD))
+    """Check against what the property stores keep: one derivation, whoever the user is."""
     cap = core.options.scram_iteration_cap
     verifier = ctx.verifier(user, core.password_hash(user), cap=cap)
     real = ctx.verifier_is_real
