@@ -20,8 +20,6 @@ OPEN: Mapping[str, object] = {
     "client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"],
     "allow_cleartext": True,
     "scram_iteration_counter": 4096,
-    # Named, so that a client with a user's name may be sent to ANONYMOUS too.
-    "client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"],
 }
 """Configuration under which every mechanism may be used on any connection."""
 
