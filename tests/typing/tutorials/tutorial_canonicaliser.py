@@ -30,8 +30,8 @@ class Mailbox(CanonUserPlug):
         name = saslprep(user).strip().lower()
         if not name.isascii() or not name.isprintable() or " " in name:
             raise PeerError("a user name is printable ASCII without blanks")
-        local, _, domain = name.rpartition("@")
-        if domain and domain == self._domain and "@" in name:
+        local, at, domain = name.rpartition("@")
+        if at and domain and domain == self._domain:
             name = local
         if not name or (self._domain and name.endswith("@" + self._domain)):
             raise PeerError("the user name is empty, or names our domain twice")
@@ -53,7 +53,7 @@ CONFIG = {
     "canon_user_plugin": "mailbox",
     "canon_user": {"mailbox": {"domain": "example.com"}},
 }
-registry = declare({"canon_user": {"mailbox": "__main__"}})
+registry = declare({"canon_user": {"mailbox": __name__}})
 store = MemoryStore()
 store.add_user("tim", password="correct horse")
 

@@ -133,7 +133,7 @@ from sasl_auxprop.memory import MemoryStore
 from sasl_core import AuthenticationError, Client, Registry, Server
 from sasl_core.testing import declare
 
-registry = declare({"mechanisms": {"X-KNOCK": "__main__"}})
+registry = declare({"mechanisms": {"X-KNOCK": __name__}})
 server = Server("door", "house.example.com", stores=[MemoryStore()], registry=registry)
 client = Client("door", "house.example.com", registry=registry)
 

@@ -84,9 +84,9 @@ from sasl_core import Server
 from sasl_core.testing import declare
 
 registry = declare({
-    "mechanisms": {"X-ASK": "__main__"},
-    "pwcheck": {"fixed": "__main__"},
-    "audit": {"printer": "__main__"},
+    "mechanisms": {"X-ASK": __name__},
+    "pwcheck": {"fixed": __name__},
+    "audit": {"printer": __name__},
 })
 config = {"pwcheck_method": ["fixed", "auxprop"], "allow_cleartext": True}
 with Server(

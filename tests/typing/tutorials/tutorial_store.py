@@ -151,11 +151,13 @@ def sasl_auxprop_init(utils: SaslUtils) -> Sequence[AuxpropPlug]:
     return [Roster(Path("/var/lib/roster/users.json"))]
 
 
+import atexit
 import tempfile
 
 from sasl_core import Server, SetpassFlag
 
 folder = tempfile.TemporaryDirectory()
+atexit.register(folder.cleanup)
 roster = Roster(Path(folder.name) / "users.json")
 
 with Server("imap", "mail.example.com", stores=[roster]) as server:
@@ -170,11 +172,8 @@ from sasl_core.testing import StoreConformance
 
 
 class TestRoster(StoreConformance):
-    number = 0
-
     def make_store(self, *, plaintext: bool = False) -> Roster:
-        TestRoster.number += 1
-        return Roster(Path(folder.name) / f"{self.number}.json")
+        return Roster(Path(tempfile.mkdtemp(dir=folder.name)) / "users.json")
 
 
 kit = TestRoster()
@@ -182,4 +181,3 @@ kit.test_create()
 kit.test_compare_and_set()
 kit.test_verifiers()
 kit.test_all_or_nothing()
-folder.cleanup()
