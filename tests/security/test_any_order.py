@@ -195,7 +195,8 @@ class AnyOrder(RuleBasedStateMachine):
         data=st.data(),
         answer=st.sampled_from(
             [
-                b"", b"\0tim\0tanstaaftanstaaf", Result.OK, True, None, Decision.PERMIT, Found(Result.OK), (),
+                b"", b"\0tim\0tanstaaftanstaaf", Result.OK, True, None, (), Found(Result.OK),
+                Decision.PERMIT,
                 PasswordAnswer(Result.OK), Reply(b"x", done=True), ("a", "b", "c"), 5,
             ]
         ),

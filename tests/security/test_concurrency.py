@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -322,27 +321,26 @@ def test_sasldb_writes_leave_the_loop(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_loop_stays_alive_while_passwords_are_derived() -> None:
-    """A heartbeat goes on beating among logins that derive half a second's worth of rounds."""
+    """A heartbeat goes on beating among logins that derive more rounds than any loop could bear.
+
+    On the loop itself each of the eight would be one beat, however long.
+    """
     users = MemoryStore()
     users.add_user("slow", password="password-of-slow", iterations=200_000)
 
-    async def run() -> tuple[int, float]:
-        beats, worst = 0, 0.0
+    async def run() -> int:
+        beats = 0
         async with async_server([users]) as ours:
             message = b"\0slow\0password-of-slow"
             tasks = [asyncio.create_task(ours.session().start("PLAIN", message)) for _ in range(8)]
             while not all(task.done() for task in tasks):
-                before = time.perf_counter()
                 await asyncio.sleep(0.001)
-                worst = max(worst, time.perf_counter() - before)
                 beats += 1
             for task in tasks:
                 assert (await task).done
-        return beats, worst
+        return beats
 
-    beats, worst = asyncio.run(run())
-    assert beats > 20
-    assert worst < 0.5
+    assert asyncio.run(run()) > 20
 
 
 # --- cancellation ------------------------------------------------------------------
