@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sasl_auxprop.sasldb as entry_point
-from sasl_auxprop.sasldb import DEFAULT_PATH, SasldbOptions, SqliteStore
+from sasl_auxprop.sasldb import DEFAULT_PATH, SasldbOptions, SqliteStore, rows
 from sasl_core.plugin import (
     BackendError,
     Blocking,
@@ -215,6 +216,106 @@ def test_the_listing_reads_no_properties(store):
     add(store)
     plan = sql(store, "EXPLAIN QUERY PLAN SELECT realm, name FROM users ORDER BY realm, name")
     assert [row[3].split(" INDEX")[0] for row in plan] == ["SCAN users USING COVERING"]
+
+
+# --- the rounds of decoys ---------------------------------------------------------
+
+
+def with_rounds(store, counts):
+    """Add users in this order: as many of each number of rounds as `counts` says."""
+    users = [rounds for rounds, count in counts for _ in range(count)]
+    verifiers = {rounds: make_verifier(rounds=rounds) for rounds, _ in counts}
+    store.create()
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+        execute = connection.execute
+        execute("BEGIN")
+        for number, rounds in enumerate(users):
+            user = execute(
+                "INSERT INTO users (realm, name) VALUES ('many', ?)", (f"u{number}",)
+            ).lastrowid
+            execute(
+                "INSERT INTO properties VALUES (?, 'authPassword', 'SHA-256', ?)",
+                (user, verifiers[rounds]),
+            )
+        execute("COMMIT")
+
+
+def decoy_rounds(store):
+    """What an unknown user gets, which must be what a known one gets."""
+    given = {
+        store.read(user, []).decoy_iterations for user in (UserName("x"), UserName("u0", "many"))
+    }
+    (rounds,) = given
+    return rounds
+
+
+@pytest.mark.parametrize(
+    ("counts", "rounds"),
+    [
+        ([], None),
+        ([(4096, 1)], 4096),
+        ([(4096, 1), (5000, 1)], 5000),
+        ([(5000, 1), (4096, 1)], 5000),
+        ([(4096, 2), (5000, 1)], 4096),
+        ([(4096, 30), (5000, 31)], 5000),
+        ([(4096, 31), (5000, 30)], 4096),
+        ([(4096, 300), (5000, 700)], 5000),
+        ([(4096, 700), (5000, 300)], 4096),
+        ([(4096, 300), (5000, 400), (6000, 300)], 5000),
+    ],
+    ids=str,
+)
+def test_decoys_get_the_rounds_that_most_verifiers_have(store, counts, rounds):
+    """In a small store all verifiers count, in a large one users from first to last."""
+    with_rounds(store, counts)
+    assert decoy_rounds(store) == rounds
+
+
+def test_a_sample_is_of_evenly_spread_users_and_reads_no_more(store):
+    """However many users there are, 64 are looked at, by the indexes alone."""
+    with_rounds(store, [(4096, 1000)])
+    parameters = {"name": "authPassword", "last": rows.SAMPLE_SIZE - 1}
+    with closing(sqlite3.connect(store.path)) as connection:
+        assert len(connection.execute(rows._SAMPLE, parameters).fetchall()) == 64
+        explained = connection.execute(f"EXPLAIN QUERY PLAN {rows._SAMPLE}", parameters)
+        plan = [row[3] for row in explained.fetchall()]
+    assert any("SEARCH properties USING PRIMARY KEY" in detail for detail in plan), plan
+    assert not any("SCAN users" in detail or "SCAN properties" in detail for detail in plan), plan
+
+
+def test_decoys_follow_the_writes_of_this_store_at_once(store):
+    """After each write decoys have the rounds that most verifiers have then."""
+    store.create()
+    assert store.read(ALICE, []).decoy_iterations is None
+    add(store)
+    assert store.read(ALICE, []).decoy_iterations == 4096
+    store.write(ALICE, Change({"authPassword": (make_verifier(rounds=5000),)}))
+    assert store.read(ALICE, []).decoy_iterations == 5000
+    store.write(ALICE, Change(delete=True))
+    assert store.read(ALICE, []).decoy_iterations is None
+
+
+def test_decoys_follow_the_writes_of_others_within_a_minute(store, monkeypatch):
+    """What another process writes is noticed, but a look-up does not ask for it each time."""
+    store.create()
+    assert decoy_rounds(store) is None
+    with_rounds(store, [(5000, 1)])
+    assert decoy_rounds(store) is None
+    later = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert decoy_rounds(store) == 5000
+
+
+def test_what_is_no_verifier_does_not_count_for_decoys(store):
+    """Junk that another program wrote neither counts nor fails the look-up of others."""
+    with_rounds(store, [(4096, 4), (5000, 2)])
+    sql(store, "UPDATE properties SET value = X'4A554E4B' WHERE user <= 2")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE properties SET value = 'text' WHERE user = 3")
+    found = store.read(UserName("u5", "many"), ["authPassword"])
+    assert found.verifiers["SHA-256"].iterations == 5000
+    assert found.decoy_iterations == 5000
 
 
 # --- changing -------------------------------------------------------------------

@@ -6,8 +6,11 @@ Loads no SQLite, as `store` does not.
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from sasl_auxprop import usual_rounds
 from sasl_core.plugin import (
     VERIFIERS,
     BackendError,
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from sasl_auxprop import CheckedChange
     from sasl_core.plugin import ScramVerifier, UserName
 
-__all__ = ["LIST", "Row", "apply", "collect", "lookup_statement"]
+__all__ = ["LIST", "Row", "apply", "collect", "lookup_statement", "sampled_rounds"]
 
 # Who is not there is looked up as the one who follows in the index (or, at its end, comes
 # first): the same pages are read and the same values taken, only to be dropped. Without
@@ -38,6 +41,20 @@ _LOOKUP: Final = """
         (SELECT id FROM users ORDER BY realm, name LIMIT 1))"""
 
 LIST: Final = "SELECT realm, name FROM users ORDER BY realm, name"
+
+# Of users whose numbers are evenly spread, the last one among them, so that neither the
+# oldest accounts nor the newest decide alone. Always the same ones as long as no user is
+# added or removed: with a random choice the rounds of a decoy would change from one
+# process to the next, and those of a user do not.
+SAMPLE_SIZE: Final = 64
+_SAMPLE: Final = """
+    WITH RECURSIVE place (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM place WHERE n < :last)
+    SELECT value FROM properties
+    WHERE name = :name AND user IN (
+        SELECT (SELECT id FROM users
+                WHERE id >= n * (SELECT max(id) FROM users) / :last
+                ORDER BY id LIMIT 1)
+        FROM place)"""
 
 Row: TypeAlias = "tuple[str, str, int, str | None, str | None, object]"
 
@@ -82,6 +99,22 @@ def collect(
                 continue
         values[name] = (*values.get(name, ()), value)
     return values, verifiers
+
+
+def sampled_rounds(connection: sqlite3.Connection) -> int | None:
+    """The rounds that most verifiers of a sample of users have; None if there are none.
+
+    Reads a few pages for each of 64 users, however many there are. What is no verifier
+    does not count.
+    """
+    counts: Counter[int] = Counter()
+    for (value,) in connection.execute(
+        _SAMPLE, {"name": VERIFIERS, "last": SAMPLE_SIZE - 1}
+    ).fetchall():
+        if isinstance(value, bytes):
+            with suppress(BackendError):
+                counts[parse_verifier(value).iterations] += 1
+    return usual_rounds(counts)
 
 
 def apply(connection: sqlite3.Connection, user: UserName, change: CheckedChange) -> Result:

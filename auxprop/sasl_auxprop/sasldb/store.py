@@ -16,7 +16,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sasl_auxprop import check_user, checked, user_is_storable
-from sasl_auxprop.sasldb.rows import LIST, Row, apply, collect, lookup_statement
+from sasl_auxprop.sasldb.rows import (
+    LIST,
+    Row,
+    apply,
+    collect,
+    lookup_statement,
+    sampled_rounds,
+)
 from sasl_core.plugin import (
     BackendError,
     Blocking,
@@ -45,6 +52,9 @@ NAMES_LIMIT: Final = 200
 """Most properties of one look-up, well below the number of parameters that SQLite takes."""
 QUERIES_LIMIT: Final = 64
 """Most prepared sets of property names; what mechanisms ask for is a handful."""
+
+SAMPLE_LIFETIME: Final = 60.0
+"""Seconds after which a look-up asks anew for the rounds of decoys (others may write)."""
 
 T = TypeVar("T")
 
@@ -86,6 +96,8 @@ class SqliteStore(SimpleStore):
         self._closed = False
         # One, made at the first use.
         self._pools: dict[str, Pool] = {}
+        # The store's secret (another one: another file), until when it holds, and the rounds.
+        self._sample: tuple[bytes, float, int | None] = (b"", 0.0, None)
         self._queries: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
 
     def __repr__(self) -> str:
@@ -162,16 +174,30 @@ class SqliteStore(SimpleStore):
         key = (user.realm, user.name) if user_is_storable(user) else ("", "")
         pool = self._opened()
 
-        def select(connection: sqlite3.Connection, secret: bytes) -> tuple[list[Row], bytes]:
-            return connection.execute(sql, (*wanted, *key)).fetchall(), secret
+        def select(
+            connection: sqlite3.Connection, secret: bytes
+        ) -> tuple[list[Row], bytes, int | None]:
+            rows = connection.execute(sql, (*wanted, *key)).fetchall()
+            return rows, secret, self._decoy_rounds(connection, secret)
 
-        rows, secret = pool.run(select, wait=wait)
+        rows, secret, rounds = pool.run(select, wait=wait)
         values, verifiers = collect(rows, self.path)
         if not rows or rows[0][0] != key[0] or rows[0][1] != key[1]:
-            return Found(_NOUSER, {}, {}, secret)
+            return Found(_NOUSER, {}, {}, secret, rounds)
         if rows[0][2]:
-            return Found(_DISABLED, {}, {}, secret)
-        return Found(_OK, values, verifiers, secret)
+            return Found(_DISABLED, {}, {}, secret, rounds)
+        return Found(_OK, values, verifiers, secret, rounds)
+
+    def _decoy_rounds(self, connection: sqlite3.Connection, secret: bytes) -> int | None:
+        """The rounds that decoys need so that they look like the users of this file.
+
+        Sampled when the file is opened, after each write of this store, and once a minute.
+        """
+        of, until, rounds = self._sample
+        if of != secret or time.monotonic() >= until:
+            rounds = sampled_rounds(connection)
+            self._sample = (secret, time.monotonic() + SAMPLE_LIFETIME, rounds)
+        return rounds
 
     def list_users(self) -> Iterable[UserName]:
         def select(connection: sqlite3.Connection, _: bytes) -> list[tuple[str, str]]:
@@ -219,7 +245,10 @@ class SqliteStore(SimpleStore):
             _ = connection.execute("COMMIT" if result is _OK else "ROLLBACK")
             return result
 
-        return pool.run(transact)
+        result = pool.run(transact)
+        if result is _OK:
+            self._sample = (b"", 0.0, None)
+        return result
 
     def _opened(self) -> Pool:
         """The pool of connections; opens no file."""
