@@ -335,6 +335,54 @@ def test_a_file_that_others_can_use_is_refused(filled, path, bits):
     assert filled.read(ALICE, []).result is Result.OK
 
 
+def chown(path, owner):
+    """Give the file to `owner`, which takes root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to somebody else")
+    os.chown(path, owner, owner)
+
+
+@posix
+def test_a_file_of_somebody_else_is_refused(filled, path):
+    """Whoever owns the file knows its users, and may exchange them: refused, also in use."""
+    chown(path, 65534)
+    for call in every_call(filled):
+        detail = failure(call)
+        assert "belongs to another user (uid 65534)" in detail
+        assert "uid 0" in detail
+    with closing(SqliteStore(path)) as late:
+        assert "belongs to another user" in failure(lambda: late.read(ALICE, []))
+    chown(path, 0)
+    assert filled.read(ALICE, []).result is Result.OK
+
+
+@posix
+def test_a_file_of_a_third_user_is_refused_without_rights_too(open_dir):
+    """A server that has dropped its rights trusts its own file, and no third user's."""
+    path = open_dir / "db.sqlite"
+    with closing(SqliteStore(path)) as store:
+        store.write(ALICE, NEW)
+    chown(path, 65533)
+    with unprivileged(open_dir), closing(SqliteStore(path)) as store:
+        assert "belongs to another user" in failure(lambda: store.read(ALICE, []))
+    chown(path, 65534)
+    with unprivileged(open_dir), closing(SqliteStore(path)) as store:
+        assert store.read(ALICE, []).result is Result.OK
+
+
+@posix
+def test_a_file_of_root_is_not_refused_for_its_owner(open_dir):
+    """Root may own the file of a server without rights, which then fails to open it alone."""
+    path = open_dir / "db.sqlite"
+    with closing(SqliteStore(path)) as store:
+        store.write(ALICE, NEW)
+    chown(path, 0)
+    with unprivileged(open_dir), closing(SqliteStore(path)) as store:
+        detail = failure(lambda: store.read(ALICE, []))
+    assert "belongs to another user" not in detail
+    assert "SQLITE_CANTOPEN" in detail
+
+
 @posix
 def test_a_symbolic_link_is_refused(filled, path, tmp_path):
     """A link in place of the file is refused, even to a good database."""

@@ -37,7 +37,7 @@ IDLE_LIMIT: Final = 16
 
 T = TypeVar("T")
 
-Identity: TypeAlias = "tuple[int, int, int]"
+Identity: TypeAlias = "tuple[int, int, int, int]"
 
 
 class Connection:
@@ -150,7 +150,7 @@ class Pool:
     # --- opening -------------------------------------------------------------------
 
     def _identity(self) -> Identity:
-        """Device, number and mode of the file that has the path."""
+        """Device, number, mode and owner of the file that has the path."""
         try:
             status = os.lstat(self.path)
         except FileNotFoundError:
@@ -162,11 +162,11 @@ class Pool:
         except OSError as error:
             fault = faults.of_file(error, self.path)
         else:
-            return status.st_dev, status.st_ino, status.st_mode
+            return status.st_dev, status.st_ino, status.st_mode, status.st_uid
         raise fault
 
     def _open(self, slot: Connection, identity: Identity, wait: float) -> sqlite3.Connection:
-        _check_mode(self.path, identity[2])
+        _check_rights(self.path, mode=identity[2], owner=identity[3])
         connection = schema.connect(self.path, wait)
         try:
             if self._identity() != identity:
@@ -206,13 +206,23 @@ class Pool:
         self._guard.release()
 
 
-def _check_mode(path: str, mode: int) -> None:
-    """Refuse what must not hold the secrets of every user."""
+def _check_rights(path: str, *, mode: int, owner: int) -> None:
+    """Refuse what must not hold the secrets of every user, or says who they are."""
     if stat.S_ISLNK(mode):
         raise faults.refused(path, "is a symbolic link: name the file that it points to")
     if not stat.S_ISREG(mode):
         raise faults.refused(path, "is no file: name the database itself")
-    if os.name == "posix" and mode & 0o077:
+    if os.name != "posix":
+        return
+    # Root can read every file: one that a user put into a directory of theirs would make
+    # that user's accounts ours. What belongs to root itself nobody else has put there.
+    if owner not in (os.geteuid(), 0):
+        raise faults.refused(
+            path,
+            f"belongs to another user (uid {owner}): run this as that user, or give the file "
+            f"to the user this runs as (uid {os.geteuid()})",
+        )
+    if mode & 0o077:
         raise faults.refused(
             path,
             f"can be used by others than its owner (mode {stat.S_IMODE(mode):04o}): "

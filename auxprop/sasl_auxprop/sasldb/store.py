@@ -71,9 +71,11 @@ class SqliteStore(SimpleStore):
     otherwise tell every user that the password is wrong, and leave an empty database
     behind, owned by whoever ran the command.
 
-    The file is mode 0600 and belongs to the user that the server runs as. Beside it lie
-    `-wal` and `-shm` while it is in use, so the directory has to be writable as well. It
-    must be on a local disk. Replace it only together with them, when nothing uses it.
+    The file is mode 0600 and belongs to the user that the server runs as, or to root; one
+    of anybody else is refused, also when root asks: run `sasl passwd` as its owner. Beside
+    it lie `-wal` and `-shm` while it is in use, so the directory has to be writable as
+    well. It must be on a local disk. Replace it only together with them, when nothing
+    uses it.
 
     Raises:
         UsageError: `path` is no path, or `timeout` is out of range.
