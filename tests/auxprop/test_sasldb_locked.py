@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,12 @@ def locked(path):
         yield holder.close
 
 
+def call(need):
+    """`need`, which must be a call."""
+    assert isinstance(need, NeedCall)
+    return need
+
+
 def held_for_open_connections(path):
     """Give up WAL mode, in which connections that are open already are never kept waiting."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -58,8 +65,9 @@ async def login(server):
     """Log alice in; what the server's last word was."""
     with Client("imap", "mail.example.com", config={}) as client:
         async with server.session(external_ssf=256, success_data=True) as theirs:
-            facts = {"external_ssf": 256, "success_data": True}
-            with client.session(authid="alice", password="pencil", **facts) as ours:
+            with client.session(
+                authid="alice", password="pencil", external_ssf=256, success_data=True
+            ) as ours:
                 first = ours.start(["SCRAM-SHA-256"])
                 challenge = await theirs.start("SCRAM-SHA-256", first.data)
                 last = await theirs.step(ours.step(challenge.data).data)
@@ -80,16 +88,16 @@ async def largest_gap(stop):
 def watched(path, timeout, work):
     """What `work(server)` returns or raises, and the largest gap of the loop meanwhile."""
 
-    async def body():
+    async def body() -> tuple[Any, float]:
         stop = asyncio.Event()
         with closing(SqliteStore(path, timeout=timeout)) as store:
             server = aio.Server("imap", "mail.example.com", config={}, stores=[store])
             try:
                 heart = asyncio.ensure_future(largest_gap(stop))
                 await asyncio.sleep(0.05)
-                (outcome,) = await asyncio.gather(work(server), return_exceptions=True)
+                outcomes = await asyncio.gather(work(server), return_exceptions=True)
                 stop.set()
-                return outcome, await heart
+                return outcomes[0], await heart
             finally:
                 await server.close()
 
@@ -117,7 +125,7 @@ def test_a_lock_that_stays_fails_the_login_in_time_and_beside_the_event_loop(pat
         took = time.monotonic() - began
     assert isinstance(outcome, BackendError)
     assert outcome.temporary
-    assert "locked by another process" in outcome.detail
+    assert "locked by another process" in str(outcome.detail)
     assert gap < GAP
     assert 1.0 <= took < 3.0
 
@@ -134,13 +142,11 @@ def test_the_first_attempt_waits_for_nothing(path, used):
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             for body in (store.lookup(ALICE, ["authPassword"]), store.decoy_secret()):
-                need = next(body)
-                assert isinstance(need, NeedCall)
+                need = call(next(body))
                 assert need.blocking is Blocking.LOCAL
                 began = time.monotonic()
-                later = body.send(need.function())
+                later = call(body.send(need.function()))
                 assert time.monotonic() - began < GAP
-                assert isinstance(later, NeedCall)
                 assert later.blocking is Blocking.REMOTE
                 body.close()
         assert drive(store.lookup(ALICE, ["authPassword"])).verifiers == {
@@ -152,7 +158,7 @@ def test_the_second_attempt_waits_for_the_lock(path):
     """Off the loop a look-up waits until the other lets go, and then finds the user."""
     with closing(SqliteStore(path, timeout=30)) as store, locked(path) as let_go:
         body = store.lookup(ALICE, ["authPassword"])
-        need = body.send(next(body).function())
+        need = call(body.send(call(next(body)).function()))
         timer = threading.Timer(0.3, let_go)
         timer.start()
         with pytest.raises(StopIteration) as end:
@@ -165,7 +171,7 @@ def test_the_time_for_a_thread_counts(path):
     """Waiting for a free thread is waiting too: `timeout` is over when it is over."""
     with closing(SqliteStore(path, timeout=0.3)) as store, locked(path):
         body = store.lookup(ALICE, [])
-        need = body.send(next(body).function())
+        need = call(body.send(call(next(body)).function()))
         time.sleep(0.4)
         began = time.monotonic()
         with pytest.raises(BackendError, match="temporary") as caught:
@@ -178,7 +184,7 @@ def test_a_file_that_is_refused_is_refused_at_once(path):
     """Only a lock is waited for; what is wrong for good is told in place."""
     path.chmod(0o644)
     with closing(SqliteStore(path, timeout=30)) as store:
-        need = next(store.lookup(ALICE, []))
+        need = call(next(store.lookup(ALICE, [])))
         with pytest.raises(BackendError) as caught:
             need.function()
         assert not caught.value.temporary
