@@ -160,8 +160,12 @@ def _log_in(
         with (
             Client("smtp", HOST, config=tables) as client,
             profiles.load("smtp").make_client(*address, timeout=10, trace=trace) as smtp,
+            # Whoever is nobody in particular has no name to give.
             client.session(
-                authid=USER, password=login.password, trace=TRACE, **smtp.facts()
+                authid=USER if login.password else None,
+                password=login.password or None,
+                trace=None if login.password else TRACE,
+                **smtp.facts(),
             ) as session,
         ):
             smtp.authenticate(session, [login.mechanism])

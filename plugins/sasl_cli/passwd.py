@@ -30,7 +30,7 @@ def command(
     ] = False,
     disable: Annotated[
         bool,
-        typer.Option("-d", "--disable", help="Lock the user out; a new password lets it in again."),
+        typer.Option("-d", "--disable", help="Lock the user out, until -c lets it in again."),
     ] = False,
     pipe: Annotated[
         bool, typer.Option("-p", "--pipe", help="Read the password from standard input, one line.")

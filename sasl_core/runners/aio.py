@@ -243,10 +243,10 @@ class AsyncRunner:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool.executor, function)
         except asyncio.CancelledError:
-            if task is not None and task.cancelling() > cancelling:
+            closed = self.core.closed
+            if not closed or (task is not None and task.cancelling() > cancelling):
                 raise
             # Nobody has cancelled the task: the pool was closed, with the Server.
-            closed = True
         except RuntimeError:
             # The pool takes nothing any more; a RuntimeError of `function` is its own.
             closed = self.core.closed

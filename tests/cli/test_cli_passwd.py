@@ -61,8 +61,8 @@ def test_a_new_password_replaces_the_old(sasl: Sasl) -> None:
     assert [logs_in(sasl, "tim", word) for word in ("one", "two", "three")] == [False, False, True]
 
 
-def test_d_locks_the_user_out_until_there_is_a_new_password(sasl: Sasl) -> None:
-    """-d leaves the user there and lets it in no more; a password set anew does."""
+def test_d_locks_the_user_out_until_c_lets_it_in(sasl: Sasl) -> None:
+    """-d leaves the user there and lets it in no more; a new password is no pardon, -c is."""
     sasl.user("tim")
     done = passwd(sasl, "-d", "tim", stdin=b"")
     assert (done.returncode, lines(done.stdout)[0]) == (0, "tim: disabled")
@@ -71,6 +71,8 @@ def test_d_locks_the_user_out_until_there_is_a_new_password(sasl: Sasl) -> None:
         "tim", "-", "sasldb", "disabled", "-",
     ]  # fmt: skip
     assert passwd(sasl, "-p", "tim").returncode == 0
+    assert not logs_in(sasl, "tim")
+    assert passwd(sasl, "-c", "-p", "tim").returncode == 0
     assert logs_in(sasl, "tim")
 
 

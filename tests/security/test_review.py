@@ -116,12 +116,11 @@ def test_a_client_is_done_when_the_server_has_said_so() -> None:
     with Client("smtp", "mail.example.com", config=OPEN) as client:
         session = client.session(authid="tim", password="pencil")
         assert session.start("PLAIN").done
-        assert not session.done
         with pytest.raises(UsageError):
             _ = session.authid
+        before = session.done
         session.finish()
-        assert session.done
-        assert session.authid == "tim"
+        assert (before, session.done, session.authid) == (False, True, "tim")
 
 
 # --- whom a proof is of -----------------------------------------------------------------
