@@ -111,17 +111,22 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
     result = Result.NOUSER
     values: dict[str, tuple[bytes, ...]] = {}
     verifiers: dict[str, ScramVerifier] = {}
+    secret: bytes | None = None
+    rounds: int | None = None
     for plug in stores:
         found = yield from _of(plug, plug.lookup(user, names))
         _check_found(plug, found)
         result = _merge(result, found.result)
+        # Decoys are the first store's that has any, for known and unknown users alike.
+        secret = secret or found.decoy_secret
+        rounds = rounds or found.decoy_iterations
         for name, value in found.values.items():
             if plug.override or name not in values:
                 values[name] = value
         for name, verifier in found.verifiers.items():
             if plug.override or name not in verifiers:
                 verifiers[name] = verifier
-    return Found(result, values, verifiers)
+    return Found(result, values, verifiers, secret, rounds)
 
 
 def _check_found(plug: AuxpropPlug, found: object) -> None:

@@ -120,7 +120,7 @@ class ServerContext(Context["ServerCore"]):
             found.decoy_secret or core.decoy_secret(),
             hash_name,
             user.authid,
-            found.decoy_iterations or core.scram_rounds,
+            min(found.decoy_iterations or core.scram_rounds, core.options.scram_iteration_cap),
         )
         real = self._stored(user, hash_name) if found.result is Result.OK else None
         if real is not None and cap is not None and real.iterations > cap:

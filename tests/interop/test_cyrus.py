@@ -33,7 +33,12 @@ pytestmark = pytest.mark.interop
 
 MECHANISMS = ["PLAIN", "ANONYMOUS", "SCRAM-SHA-256"]
 WITH_PASSWORD = ["PLAIN", "SCRAM-SHA-256"]
-OPEN = {"allow_anonymous": True, "allow_cleartext": True}
+OPEN = {
+    "allow_anonymous": True,
+    "allow_cleartext": True,
+    # A user is named to every mechanism here, to ANONYMOUS as well.
+    "client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"],
+}
 
 last_words = pytest.mark.parametrize(
     "sends_last", [False, True], ids=["challenge-last", "success-data"]

@@ -497,3 +497,21 @@ def test_an_outage_between_two_words_spoils_no_login() -> None:
             checkpass=lambda *_: Result.NOVERIFY,
         ) as server:
             assert server.checkpass("alice", "x") == "alice"
+
+
+def challenge(server: Server, user: str) -> bytes:
+    """The server's first SCRAM message, from the salt on."""
+    with server.session() as session:
+        reply = session.start("SCRAM-SHA-256", b"n,,n=%s,r=abcdefgh" % user.encode())
+        assert reply.data is not None
+        return reply.data.partition(b",s=")[2]
+
+
+def test_decoys_behind_two_stores_have_the_rounds_of_the_users() -> None:
+    """The rounds of an unknown user are those of the known ones, whichever store has them."""
+    first, second = MemoryStore(), MemoryStore()
+    second.add_user("alice", password="pencil", iterations=5000)
+    with Server("door", "here", stores=[first, second]) as server:
+        assert challenge(server, "alice").endswith(b",i=5000")
+        assert challenge(server, "ghost").endswith(b",i=5000")
+        assert challenge(server, "ghost") == challenge(server, "ghost")
