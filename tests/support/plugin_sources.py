@@ -57,11 +57,12 @@ def sasl_server_plug_init(utils):
 """
 
 
-def init(hook, *returned):
+def init(hook: str, *returned: str) -> str:
     """The source of `hook`, which returns the last of `returned`."""
     body = "; ".join((*returned[:-1], f"return {returned[-1]}"))
     return f"\n@hookimpl\ndef {hook}(utils):\n    {body}\n"
 
 
-def server_init(*returned):
+def server_init(*returned: str) -> str:
+    """The source of a module's server hook."""
     return init("sasl_server_plug_init", *returned)

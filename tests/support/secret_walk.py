@@ -37,7 +37,8 @@ def spellings(*secrets: str | bytes) -> list[bytes]:
 def find(roots: Iterable[object], secrets: Iterable[bytes], *, limit: int = 200_000) -> list[str]:
     """The places that hold one of `secrets`, each as a path from a root."""
     wanted = tuple(secrets)
-    modules = {id(vars(module)) for module in list(sys.modules.values()) if module is not None}
+    loaded: list[object] = list(sys.modules.values())
+    modules = {id(vars(module)) for module in loaded if module is not None}
     seen: set[int] = set(modules)
     # What the walk itself makes must stay alive, or its id would be taken for another's.
     alive: list[object] = []
