@@ -165,8 +165,17 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "need_http": bool,
 }
 
-# One object for the many sessions that state no facts.
+# One object for the many sessions that state no facts, or the same few.
 _DEFAULT: Final = Facts({})
+CACHED_KINDS: Final = 64
+_KINDS: Final[dict[str, type]] = {
+    "success_data": bool,
+    "initial_response": bool,
+    "external_ssf": int,
+    "need_proxy": bool,
+    "need_http": bool,
+}
+_CHECKED: Final[dict[tuple[tuple[str, object], ...], Facts]] = {}
 
 
 def facts_from(given: ConnectionFacts) -> Facts:
@@ -175,7 +184,19 @@ def facts_from(given: ConnectionFacts) -> Facts:
     Raises:
         UsageError: an unknown fact, or one of the wrong type.
     """
-    return Facts(given) if given else _DEFAULT
+    if not given:
+        return _DEFAULT
+    # What describes a kind of connection, and not one of them, is checked once.
+    for name, value in given.items():
+        if name not in _KINDS or type(value) is not _KINDS[name]:
+            return Facts(given)
+    key = tuple(given.items())
+    found = _CHECKED.get(key)
+    if found is None:
+        found = Facts(given)
+        if len(_CHECKED) < CACHED_KINDS:
+            _CHECKED[key] = found
+    return found
 
 
 def is_loopback(address: str) -> bool:

@@ -212,7 +212,9 @@ class SimpleStore(AuxpropPlug):
         return (yield from NeedCall(function, blocking))
 
     def lookup(self, user: UserName, names: Sequence[str]) -> Needs[Found]:
-        return (yield from self._call(lambda: self.read(user, names), self.read_blocking))
+        if self.read_blocking is Blocking.NEVER:
+            return self.read(user, names)
+        return (yield from NeedCall(lambda: self.read(user, names), self.read_blocking))
 
     def update(self, user: UserName, change: Change) -> Needs[Result]:
         return (yield from self._call(lambda: self.write(user, change), self.write_blocking))

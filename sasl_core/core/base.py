@@ -22,7 +22,7 @@ from sasl_core.errors import (
 )
 from sasl_core.exchange import foreign
 from sasl_core.facts import SecurityProperties
-from sasl_core.flags import Feature, Side
+from sasl_core.flags import Feature, SecurityFlag, Side
 from sasl_core.names import base_name, is_mechanism_name
 from sasl_core.options import CORE_KEYS
 from sasl_core.plugs import AuxpropPlug
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Config: TypeAlias = "Configuration | Mapping[str, object] | str | os.PathLike[str] | None"
 """What `Server` and `Client` take as `config`."""
 
-__all__ = ["LOG_FAILURE", "LOG_SUCCESS", "Config", "Core", "Job", "Offer"]
+__all__ = ["CACHED_OFFERS", "LOG_FAILURE", "LOG_SUCCESS", "Config", "Core", "Job", "Offer"]
 
 LOG_FAILURE: Final = 2
 LOG_SUCCESS: Final = 4
@@ -62,6 +62,16 @@ class Offer:
     def __init__(self, names: tuple[str, ...], refused: Mapping[str, Refusal]) -> None:
         self.names = names
         self.refused = refused
+
+
+class Traits:
+    """A mechanism's metadata as plain bools."""
+
+    __slots__ = ("mutual_auth", "server_first")
+
+    def __init__(self, plug: MechanismPlug) -> None:
+        self.server_first = bool(plug.features & Feature.SERVER_FIRST)
+        self.mutual_auth = bool(plug.security_flags & SecurityFlag.MUTUAL_AUTH)
 
 
 class Core(ABC):
@@ -103,6 +113,7 @@ class Core(ABC):
         self.canon_context = CanonContext(service, host, self.realm, self.side)
         self.canonicalizer_name = options.canon_user_plugin
         self._canonicalize: Callable[[CanonContext, str, CanonFlag], str] | None = None
+        self._traits: dict[str, Traits] = {}
         self._offers: dict[tuple[object, ...], Offer] = {}
         self._single: dict[tuple[object, ...], Refusal | None] = {}
         self._utils: dict[tuple[str, str], SaslUtils] = {}
@@ -181,6 +192,16 @@ class Core(ABC):
             UsageError: stores refer to each other in a circle.
         """
         return self.plugs.get("auxprop", name)
+
+    def traits(self, name: str) -> Traits:
+        """The metadata of the mechanism `name` that every exchange asks for.
+
+        Operations on flags cost a microsecond each, so they are done once.
+        """
+        found = self._traits.get(name)
+        if found is None:
+            found = self._traits[name] = Traits(self.mechanism(name))
+        return found
 
     # --- choice ------------------------------------------------------------------
 

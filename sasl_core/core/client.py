@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sasl_core.plugs import ClientPlug
 
 
-from sasl_core.core.base import LOG_FAILURE, Config, Core
+from sasl_core.core.base import CACHED_OFFERS, LOG_FAILURE, Config, Core
 from sasl_core.utils import SaslUtils
 
 __all__ = ["ClientCore"]
@@ -40,9 +40,16 @@ class ClientCore(Core):
         super().__init__(
             service, host, appname=appname, config=config, realm=realm, registry=registry
         )
+        self.chosen: dict[tuple[object, ...], str] = {}
         self.plugs: Plugs[ClientPlug] = Plugs(
             self.registry, Side.CLIENT, self.utils, SaslUtils.refuse_unread_options
         )
+
+    def remember(self, key: tuple[object, ...], name: str) -> None:
+        """Keep which mechanism was chosen for a question; beyond a bound, begin anew."""
+        if len(self.chosen) >= CACHED_OFFERS:
+            self.chosen.clear()
+        self.chosen[key] = name
 
     def mechanism(self, name: str) -> ClientPlug:
         return self.plugs.get("mechanisms", name)

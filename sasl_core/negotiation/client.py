@@ -60,6 +60,7 @@ __all__ = ["ClientNegotiation"]
 # A client has no users to look up and no passwords to check.
 CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore}
 NOTHING = object()
+CACHED_NAMES = 32
 
 
 class ClientNegotiation(Negotiation):
@@ -106,6 +107,23 @@ class ClientNegotiation(Negotiation):
     # --- choice ---------------------------------------------------------------------
 
     def _choose(self, offered: tuple[str, ...]) -> tuple[str, ClientPlug]:
+        """The first of ours that fits; the same each time for the same question."""
+        key = (
+            offered,
+            self.facts.key,
+            self._interactive,
+            bool(self._answers.get(PromptId.USER)),
+            *self._answers,
+        )
+        name = self.core.chosen.get(key)
+        if name is None:
+            name, _ = self._choose_anew(offered)
+            # An offer comes from a peer: only short ones are worth a place.
+            if len(offered) <= CACHED_NAMES:
+                self.core.remember(key, name)
+        return name, self.core.mechanism(base_name(name))
+
+    def _choose_anew(self, offered: tuple[str, ...]) -> tuple[str, ClientPlug]:
         core = self.core
         facts = self.facts
         rejected = self.rejected
@@ -303,7 +321,7 @@ class ClientNegotiation(Negotiation):
     def _speak_first(self) -> None:
         """Note the first message of ours that goes before any of the server's (G5)."""
         self._spoken = True
-        if self.core.mechanism(base_name(self.mechanism or "")).features & Feature.SERVER_FIRST:
+        if self.core.traits(base_name(self.mechanism or "")).server_first:
             self._abandon("speaks before the server, although it has the server first")
 
     # --- prompts ------------------------------------------------------------------------
@@ -345,9 +363,9 @@ class ClientNegotiation(Negotiation):
         self._take_over(success)
         if context.user is None:
             self._abandon("ended without canon_user")
-        plug = self.core.mechanism(base_name(self.mechanism or ""))
         peer = success.peer
-        if plug.security_flags & SecurityFlag.MUTUAL_AUTH and peer is None:
+        traits = self.core.traits(base_name(self.mechanism or ""))
+        if traits.mutual_auth and peer is None:
             self._abandon("promises mutual authentication, and returned no verified peer")
         if peer is not None and (type(peer) is not VerifiedPeer or peer.origin is not context):
             self._abandon("returned a verified peer of another exchange")

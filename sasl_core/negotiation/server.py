@@ -22,7 +22,7 @@ from sasl_core.errors import (
     UsageError,
     printable,
 )
-from sasl_core.flags import Availability, BindingPolicy, CanonFlag, Decision, Feature
+from sasl_core.flags import Availability, BindingPolicy, CanonFlag, Decision
 from sasl_core.names import base_name
 from sasl_core.needs import (
     Found,
@@ -206,7 +206,7 @@ class ServerNegotiation(Negotiation):
         self._context = context = ServerContext(
             core, self.facts, mechanism, core.utils("mechanisms", base)
         )
-        if initial is not None and plug.features & Feature.SERVER_FIRST:
+        if initial is not None and core.traits(base).server_first:
             raise PeerError(
                 "remote sent first in server-first mechanism",
                 code="initial-response-refused",

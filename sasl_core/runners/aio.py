@@ -156,6 +156,12 @@ class AsyncRunner:
         Raises:
             Exception: whatever the backend raised.
         """
+        # The two that every login has go first.
+        kind = type(need)
+        if kind is NeedUser:
+            return await self._look_up(cast("NeedUser", need))
+        if kind is NeedAuthorize and self.authorize is None:
+            return default_decision(cast("NeedAuthorize", need))
         match need:
             case NeedUser():
                 return await self._look_up(need)

@@ -128,6 +128,12 @@ class BlockingRunner:
         Raises:
             Exception: whatever the backend raised.
         """
+        # The two that every login has go first.
+        kind = type(need)
+        if kind is NeedUser:
+            return self._look_up(cast("NeedUser", need))
+        if kind is NeedAuthorize and self.authorize is None:
+            return default_decision(cast("NeedAuthorize", need))
         match need:
             case NeedUser():
                 return self._look_up(need)
