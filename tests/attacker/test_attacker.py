@@ -26,7 +26,7 @@ from sasl_core import BindingPolicy
 from sasl_core.context import ServerContext
 from sasl_core.utils import SaslUtils
 
-EXAMPLES = int(os.environ.get("SASL_ATTACKS", "400"))
+EXAMPLES = int(os.environ.get("SASL_ATTACKS", "250"))
 """How many attackers to try; `make fuzz` tries more."""
 
 EXPORTER = {"tls-exporter": b"e" * 32}

@@ -142,7 +142,9 @@ class World:
         store = MemoryStore({"tim": "pencil", "fred": "umbrella"})
         lax = {"allow_cleartext": True, "allow_anonymous": True}
         self.server = Server("imap", "localhost", config=lax, stores=[store], authorize=_authorize)
-        self.lax = Client("imap", "localhost", config=lax)
+        # A client that was told who it is becomes nobody only where its own list says so.
+        wanted = {"client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"]}
+        self.lax = Client("imap", "localhost", config={**lax, **wanted})
         self.cautious = Client("imap", "localhost", config={})
         self.links: list[Link] = []
         self.seen: list[Packet] = []
