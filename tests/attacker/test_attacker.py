@@ -21,12 +21,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from attack import LOGINS, Kind, Link, Packet, World, rebound
+from attack import LOGINS, Kind, Link, Packet, Programs, World, rebound
 from sasl_core import BindingPolicy
 from sasl_core.context import ServerContext
 from sasl_core.utils import SaslUtils
 
-EXAMPLES = int(os.environ.get("SASL_ATTACKS", "250"))
+EXAMPLES = int(os.environ.get("SASL_ATTACKS", "500"))
 """How many attackers to try; `make fuzz` tries more."""
 
 EXPORTER = {"tls-exporter": b"e" * 32}
@@ -56,13 +56,14 @@ flag = st.booleans()
 class Attacker(RuleBasedStateMachine):
     """Everything that can be done to messages by who cannot read the passwords."""
 
+    programs: ClassVar[Programs]
     world: World
     reached: ClassVar[Counter[str]] = Counter()
     """How many sides succeeded by each mechanism, in all attempts."""
 
     @initialize()
     def begin(self) -> None:
-        self.world = World()
+        self.world = World(self.programs)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -229,7 +230,22 @@ class Attacker(RuleBasedStateMachine):
             self.world.check()
 
 
-def test_an_attacker_between_the_two_gains_nothing() -> None:
+@pytest.fixture(autouse=True)
+def silent() -> Iterator[None]:
+    """Thousands of refusals are not logged: formatting them takes longer than making them."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Programs]:
+    made = Programs()
+    yield made
+    made.close()
+
+
+def test_an_attacker_between_the_two_gains_nothing(programs: Programs) -> None:
     """No success that both sides do not share, whatever is done to their messages."""
     profile = settings(
         max_examples=EXAMPLES,
@@ -238,6 +254,7 @@ def test_an_attacker_between_the_two_gains_nothing() -> None:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     Attacker.reached.clear()
+    Attacker.programs = programs
     run_state_machine_as_test(Attacker, settings=profile)
     # An attacker who spoils everything at once would find nothing either.
     for what in (*NAMES[:2], "misled"):
@@ -247,17 +264,9 @@ def test_an_attacker_between_the_two_gains_nothing() -> None:
 # --- that the machine can win, and the checks can fail ----------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def silent() -> Iterator[None]:
-    """Thousands of refusals are not logged: formatting them takes longer than making them."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
-
 @pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
+def world(programs: Programs) -> Iterator[World]:
+    made = World(programs)
     yield made
     made.close()
 

@@ -29,7 +29,7 @@ from sasl_core import (
     b64encode,
 )
 
-__all__ = ["LOGINS", "Kind", "Link", "Login", "Packet", "World"]
+__all__ = ["LOGINS", "Kind", "Link", "Login", "Packet", "Programs", "World", "rebound"]
 
 SCRAM: Final = "SCRAM-SHA-256"
 
@@ -135,8 +135,8 @@ class Link:
     wire: list[Packet] = field(default_factory=list)
 
 
-class World:
-    """Two Clients, one Server, and every link there ever was."""
+class Programs:
+    """One Server and two Clients, which many worlds share; `close` ends them."""
 
     def __init__(self) -> None:
         store = MemoryStore({"tim": "pencil", "fred": "umbrella"})
@@ -146,6 +146,17 @@ class World:
         wanted = {"client_mech_list": ["SCRAM-SHA-256", "PLAIN", "ANONYMOUS"]}
         self.lax = Client("imap", "localhost", config={**lax, **wanted})
         self.cautious = Client("imap", "localhost", config={})
+
+    def close(self) -> None:
+        for made in (self.server, self.lax, self.cautious):
+            made.close()
+
+
+class World:
+    """Every link that there ever was between some programs."""
+
+    def __init__(self, programs: Programs) -> None:
+        self.programs = programs
         self.links: list[Link] = []
         self.seen: list[Packet] = []
         """Every packet that an honest side has sent, for replays."""
@@ -154,8 +165,6 @@ class World:
         for link in self.links:
             link.client_session.close()
             link.server_session.close()
-        for made in (self.server, self.lax, self.cautious):
-            made.close()
 
     # --- honest sides -----------------------------------------------------------------
 
@@ -172,13 +181,13 @@ class World:
         server_policy: BindingPolicy = BindingPolicy.WANT,
     ) -> Link:
         """A new link, with the server's offer on its wire."""
-        server_session = self.server.session(
+        server_session = self.programs.server.session(
             channel_bindings=server_bindings or {},
             binding_policy=server_policy,
             initial_response=initial_response,
             success_data=success_data,
         )
-        client = self.cautious if cautious else self.lax
+        client = self.programs.cautious if cautious else self.programs.lax
         client_session = client.session(
             authid=login.authid,
             password=login.password,
