@@ -162,6 +162,10 @@ class Configuration:
         """The core's keys that were given a value; the others have their defaults."""
         return frozenset(self._settings.core)
 
+    def plugins_given(self, kind: str) -> frozenset[str]:
+        """The plugins of `kind` that were given options."""
+        return frozenset(name for of, name in self._settings.plugins if of == kind)
+
     # --- what plugins ask of it ---------------------------------------------------------
 
     def plugin_options(self, kind: str, name: str, schema: type[T]) -> T:

@@ -6,6 +6,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sasl_core._checks import is_a
@@ -35,6 +36,7 @@ from sasl_core.utils import SaslUtils
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from logging import Logger
 
     from sasl_core.facts import Facts
     from sasl_core.flags import CanonFlag
@@ -43,11 +45,24 @@ if TYPE_CHECKING:
 Config: TypeAlias = "Configuration | Mapping[str, object] | str | os.PathLike[str] | None"
 """What `Server` and `Client` take as `config`."""
 
-__all__ = ["CACHED_OFFERS", "LOG_FAILURE", "LOG_SUCCESS", "Config", "Core", "Job", "Offer"]
+__all__ = [
+    "INFO",
+    "WARNING",
+    "CACHED_OFFERS",
+    "LOG_FAILURE",
+    "LOG_SUCCESS",
+    "Config",
+    "Core",
+    "Job",
+    "Offer",
+]
 
+LOG_ERROR: Final = 1
 LOG_FAILURE: Final = 2
 LOG_SUCCESS: Final = 4
-"""Cyrus's log levels FAIL and NOTE: from which `log_level` on each is logged."""
+"""Cyrus's log levels ERR, FAIL and NOTE: from which `log_level` on each is logged."""
+INFO, WARNING, ERROR = 20, 30, 40
+"""The levels of `logging`, which is imported when something is logged."""
 NAME_LIMIT: Final = 1024
 """Longest identity accepted, in characters, before and after canonicalisation."""
 CACHED_OFFERS: Final = 256
@@ -117,6 +132,7 @@ class Core(ABC):
         self._offers: dict[tuple[object, ...], Offer] = {}
         self._single: dict[tuple[object, ...], Refusal | None] = {}
         self._utils: dict[tuple[str, str], SaslUtils] = {}
+        self._logger: Logger | None = None
         self.closed = False
 
     # --- plugs -----------------------------------------------------------------
@@ -303,10 +319,23 @@ class Core(ABC):
 
     def log_failure(self, what: str, error: BaseException) -> None:
         """Log the failure of something that must not stop anything else."""
-        import logging
-
         text = error.detail if isinstance(error, SaslError) else type(error).__name__
-        logging.getLogger(f"sasl_core.{self.service}").error("%s: %s", what, text)
+        if self.options.log_level >= LOG_ERROR:
+            self.log(ERROR, "%s: %s", what, text)
+
+    def log(self, level: int, text: str, *arguments: object) -> None:
+        """Say something through the standard `logging`. What a handler raises stops nothing.
+
+        What comes from outside is an argument and never part of `text`, and made printable.
+        """
+        logger = self._logger
+        if logger is None:
+            import logging
+
+            logger = self._logger = logging.getLogger(f"sasl_core.{self.service}")
+        if logger.isEnabledFor(level):
+            with suppress(Exception):
+                logger.log(level, text, *(printable(item, 2000) for item in arguments))
 
 
 def _configuration(config: Config, appname: str) -> Configuration:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sasl_core.plugs import ClientPlug
 
 
-from sasl_core.core.base import CACHED_OFFERS, LOG_FAILURE, Config, Core
+from sasl_core.core.base import CACHED_OFFERS, LOG_FAILURE, WARNING, Config, Core
 from sasl_core.utils import SaslUtils
 
 __all__ = ["ClientCore"]
@@ -57,9 +57,8 @@ class ClientCore(Core):
     def log_refusal(self, mechanism: str | None, error: SaslError) -> None:
         """Log why an attempt failed, where `log_level` lets it through."""
         if self.options.log_level >= LOG_FAILURE:
-            import logging
-
-            logging.getLogger(f"sasl_core.{self.service}").warning(
+            self.log(
+                WARNING,
                 "login %s: mechanism=%s detail=%s",
                 error.result.name,
                 mechanism or "-",

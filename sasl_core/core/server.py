@@ -14,7 +14,6 @@ from sasl_core.errors import (
     ConfigError,
     PluginError,
     UsageError,
-    printable,
 )
 from sasl_core.flags import Feature, Side
 from sasl_core.names import base_name
@@ -28,14 +27,13 @@ from sasl_core.verifier import SCRAM_HASHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from logging import Logger
 
     from sasl_core.audit import AuditListener
     from sasl_core.needs import User
     from sasl_core.plugs import PwcheckPlug
 
 
-from sasl_core.core.base import LOG_FAILURE, LOG_SUCCESS, Config, Core
+from sasl_core.core.base import INFO, LOG_FAILURE, LOG_SUCCESS, WARNING, Config, Core
 from sasl_core.utils import SaslUtils
 
 __all__ = ["ServerCore"]
@@ -86,14 +84,16 @@ class ServerCore(Core):
         # An application that checks passwords itself and names no store keeps the accounts
         # itself too; otherwise the stores are asked about whoever was verified elsewhere.
         self.keeps_accounts = (
-            bool(stores) or not has_checkpass or "auxprop_plugin" in (self.configuration.given)
+            bool(stores)
+            or not has_checkpass
+            or "auxprop_plugin" in self.configuration.given
+            or not self.configuration.plugins_given("auxprop").isdisjoint(options.auxprop_plugin)
         )
         self.scram_rounds = options.scram_iteration_counter
         self.auto_transition = options.auto_transition is not AutoTransition.NO
         self.transition_plaintext = options.auto_transition is AutoTransition.YES
         self.random_secret = secrets.token_bytes(32)
         self.first_secret: bytes | None = None
-        self._logger: Logger | None = None
         self.listeners: tuple[Callable[[AuditEvent], None], ...] = (
             *audit,
             *self._audit_plugins(),
@@ -251,35 +251,14 @@ class ServerCore(Core):
                     self.log_failure("an audit listener failed", error)
         ok = result is Result.OK
         if self.options.log_level >= (LOG_SUCCESS if ok else LOG_FAILURE):
-            self._log(ok, kind, result, mechanism, authid, authzid, remote, detail)
-
-    def _log(
-        self,
-        ok: bool,
-        kind: str,
-        result: Result,
-        mechanism: str,
-        authid: str | None,
-        authzid: str | None,
-        remote: str,
-        detail: str | None,
-    ) -> None:
-        logger = self._logger
-        if logger is None:
-            import logging
-
-            logger = self._logger = logging.getLogger(f"sasl_core.{self.service}")
-        level = 20 if ok else 30  # logging.INFO, logging.WARNING
-        if logger.isEnabledFor(level):
-            # A user name is text from outside: it is an argument, never part of the format.
-            logger.log(
-                level,
+            self.log(
+                INFO if ok else WARNING,
                 "%s %s: mechanism=%s authid=%s authzid=%s remote=%s detail=%s",
                 kind,
                 result.name,
                 mechanism or "-",
-                printable(authid) if authid is not None else "-",
-                printable(authzid) if authzid is not None else "-",
+                "-" if authid is None else authid,
+                "-" if authzid is None else authzid,
                 remote or "-",
                 detail or "-",
             )

@@ -349,9 +349,15 @@ class Negotiation(Sealed, ABC):
         return exchange.start()
 
     def _surface(self, need: Need) -> Need:
+        self._enter(ASKING)
         self.need = need
-        self.phase = ASKING
         return need
+
+    def _enter(self, phase: Phase) -> None:
+        """Leave RUNNING. A session that was closed meanwhile does not come back to life."""
+        if self.phase is not RUNNING:
+            raise UsageError("the session was closed while it ran", code="closed")
+        self.phase = phase
 
     def _check_message(self, message: bytes) -> None:
         self._received += 1
@@ -440,7 +446,8 @@ class Negotiation(Sealed, ABC):
 
     def _failed(self, error: BaseException) -> BaseException:
         """End the exchange with `error`, and return what is raised instead of it."""
-        self.phase = FAILED
+        if self.phase is not CLOSED:
+            self.phase = FAILED
         self._close_layer()
         if isinstance(error, Exception) and not isinstance(error, SaslError):
             # Neither a mechanism nor a runner: an application's callable, or a fault of ours.

@@ -239,7 +239,7 @@ class ClientNegotiation(Negotiation):
                     code="success-data",
                     detail="the server sent data with its success, and the mechanism expects none",
                 )
-            self.phase = DONE
+            self._enter(DONE)
             return Reply(None, done=True)
         if data is None or self._held is not NOTHING:
             raise AuthenticationError(
@@ -276,7 +276,7 @@ class ClientNegotiation(Negotiation):
             )
         if self._exchange is None:
             return self._through(cast("bytes | None", held))
-        self.phase = PEER
+        self._enter(PEER)
         return Reply(cast("bytes | None", held), done=False)
 
     def _answered(self, need: Any, value: object) -> Need | Reply:
@@ -291,7 +291,7 @@ class ClientNegotiation(Negotiation):
                 self._check_over()
                 output: bytes | None = need.output
                 self._check_output(output)
-                self.phase = PEER
+                self._enter(PEER)
                 if output is not None and self._received == 0 and not self._spoken:
                     self._speak_first()
                     if not self.facts.initial_response:
@@ -384,7 +384,7 @@ class ClientNegotiation(Negotiation):
             self._speak_first()
             if not self.facts.initial_response:
                 self._held = data
-                self.phase = PEER
+                self._enter(PEER)
                 return Reply(None, done=False)
         elif data is None and self._received and not self.facts.success_data:
             # G8: the server's last message was a challenge, and is owed an answer.
@@ -393,7 +393,7 @@ class ClientNegotiation(Negotiation):
 
     def _through(self, data: bytes | None) -> Reply:
         """The mechanism is satisfied; whether the server is, its protocol will say."""
-        self.phase = DONE if self._over else THROUGH
+        self._enter(DONE if self._over else THROUGH)
         self._drop()
         return Reply(data, done=True)
 

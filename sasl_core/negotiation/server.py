@@ -274,7 +274,7 @@ class ServerNegotiation(Negotiation):
                     need = self._running().answer(self._take_initial())
                     continue
                 self._check_output(need.output)
-                self.phase = PEER
+                self._enter(PEER)
                 return Reply(b"" if need.output is None else need.output, done=False)
             if kind is NeedUser and self._stage is MECHANISM:
                 try:
@@ -426,7 +426,7 @@ class ServerNegotiation(Negotiation):
         self._exchange = None
         if self._final is not None and not self.facts.success_data:
             final, self._final = self._final, None
-            self.phase = LAST
+            self._enter(LAST)
             return Reply(final, done=False)
         return self._finished()
 
@@ -461,7 +461,7 @@ class ServerNegotiation(Negotiation):
 
     def _finished(self) -> Reply:
         context = self._ctx()
-        self.phase = DONE
+        self._enter(DONE)
         self._drop()
         user = context.user
         if user is None:  # pragma: no cover - _finish has checked it.

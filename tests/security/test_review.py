@@ -238,8 +238,7 @@ def test_a_locked_account_is_closed_to_every_way(toys: Toys, properties: tuple[s
 
 def test_an_application_that_keeps_the_accounts_is_not_second_guessed() -> None:
     """With a callback and no store named, no store is asked: there need not be one."""
-    config = OPEN | {"auxprop": {"sasldb": {"path": "/nonexistent/sasldb"}}}
-    with Server("door", "here", config=config, checkpass=lambda *_: Result.OK) as server:
+    with Server("door", "here", config=OPEN, checkpass=lambda *_: Result.OK) as server:
         assert server.checkpass("alice", "x") == "alice"
 
 
@@ -515,3 +514,66 @@ def test_decoys_behind_two_stores_have_the_rounds_of_the_users() -> None:
         assert challenge(server, "alice").endswith(b",i=5000")
         assert challenge(server, "ghost").endswith(b",i=5000")
         assert challenge(server, "ghost") == challenge(server, "ghost")
+
+
+# --- the second review ----------------------------------------------------------------------
+
+
+def test_a_store_that_has_a_table_keeps_accounts(tmp_path: Any) -> None:
+    """A sasldb that is configured by its table alone locks users out of the callback's way too."""
+    config = OPEN | {"auxprop": {"sasldb": {"path": str(tmp_path / "db")}}}
+    with Server("door", "here", config=config, checkpass=lambda *_: Result.OK) as server:
+        assert server.setpass("alice", "pencil", SetpassFlag.CREATE).ok
+        assert server.checkpass("alice", "whatever") == "alice"
+        assert server.setpass("alice", None, SetpassFlag.DISABLE).ok
+        with pytest.raises(AuthenticationError):
+            _ = server.checkpass("alice", "whatever")
+
+
+def test_a_closed_session_does_not_come_back_to_life() -> None:
+    """Closed by a listener in the middle of its last step, it stays closed."""
+    sessions: list[Any] = []
+
+    def listen(event: Any) -> None:
+        if event.kind == "transition":
+            sessions[0].close()
+
+    config = OPEN | {"auto_transition": "yes"}
+    with Server(
+        "door",
+        "here",
+        stores=[MemoryStore()],
+        config=config,
+        checkpass=lambda *_: Result.OK,
+        audit=[listen],
+    ) as server:
+        session = server.session()
+        sessions.append(session)
+        with pytest.raises(UsageError) as caught:
+            _ = session.start("PLAIN", b"\0alice\0pw")
+        assert caught.value.code == "closed"
+        assert not session.done
+        with pytest.raises(UsageError):
+            _ = session.encode(b"plain")
+
+
+def test_a_log_handler_that_raises_changes_nothing() -> None:
+    """A wrong password stays a wrong password, and nothing foreign escapes."""
+    import logging
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("no room")
+
+    store = MemoryStore()
+    store.add_user("alice", password="pencil", iterations=4096)
+    logger = logging.getLogger("sasl_core.door")
+    handler = Broken()
+    logger.addHandler(handler)
+    try:
+        with Server("door", "here", stores=[store], config=OPEN) as server:
+            with pytest.raises(AuthenticationError):
+                _ = server.checkpass("alice", "wrong")
+            assert server.checkpass("alice", "pencil") == "alice"
+    finally:
+        logger.removeHandler(handler)
