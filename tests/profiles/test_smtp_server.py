@@ -688,6 +688,27 @@ def test_closing_sends_everybody_away(serve: Serve) -> None:
     assert service.recorder.closed == len(service.recorder.made)
 
 
+def test_closing_tells_a_client_that_was_not_heard_yet() -> None:
+    """One whose task never began hears 421 as well, and its connection ends."""
+
+    async def close_early() -> bytes:
+        stub: Any = StubServer()
+        smtp = SmtpServer(stub, host_name="mail")
+        await smtp.start()
+        with socket.create_connection(smtp.address) as client:
+            client.setblocking(False)
+            while not smtp.connections:  # noqa: ASYNC110 - the very turn of the loop matters.
+                await asyncio.sleep(0)
+            await smtp.close()
+            heard = b""
+            async with asyncio.timeout(5):
+                while data := await asyncio.get_running_loop().sock_recv(client, 1000):
+                    heard += data
+        return heard
+
+    assert asyncio.run(close_early()) == b"421 4.3.2 mail Shutting down\r\n"
+
+
 def test_a_server_listens_once() -> None:
     """Out of order is a UsageError; closing twice is nothing."""
 

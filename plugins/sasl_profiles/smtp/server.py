@@ -147,11 +147,19 @@ class SmtpServer:
     def _accept(self, stream: ByteStream) -> None:
         client = _Client(self, stream)
         if len(self._tasks) >= self.max_connections or self._listener is None:
-            client.turn_away()
+            client.turn_away("Too many connections")
             return
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            # A task that is cancelled before its first step runs no line of `run`, not even
+            # what closes the connection.
+            if not stream.transport.is_closing():
+                client.turn_away("Shutting down")
+
         task = asyncio.get_running_loop().create_task(client.run())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(done)
 
 
 class _Client:
@@ -173,10 +181,10 @@ class _Client:
         self._progress = -1
         self._who = ("", "")
 
-    def turn_away(self) -> None:
-        """Say that there are too many in the place of a greeting, and close."""
+    def turn_away(self, text: str) -> None:
+        """Say 421 and this text in the place of a greeting, and close."""
         _ = self._machine.data_to_send()
-        self._machine.give_up("Too many connections")
+        self._machine.give_up(text)
         self._stream.write(self._machine.data_to_send())
         self._stream.transport.close()
 
