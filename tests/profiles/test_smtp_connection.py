@@ -319,6 +319,23 @@ def test_unknown_mechanisms_count_as_errors(wire: Any) -> None:
     assert not one.closed
 
 
+def test_cancelled_exchanges_count_as_errors(wire: Any) -> None:
+    """Whoever does nothing but begin and cancel is sent away; each session can be closed."""
+    one = wire([b""] * 3, limits=Limits(errors=3, auth_failures=2))
+    one.line("EHLO me")
+    for _ in range(2):
+        one.line("AUTH PLAIN")
+        assert one.line("*") == "501 5.7.0 Authentication cancelled\r\n"
+    one.line("AUTH PLAIN")
+    lines = one.line("*").split("\r\n")
+    assert lines[-3:-1] == [
+        "501 5.7.0 Authentication cancelled",
+        "421 4.3.2 mail.example Too many errors",
+    ]
+    assert sum(isinstance(event, AuthEnded) for event in one.events) == 3
+    assert one.closed
+
+
 def test_an_outage_is_told_apart(wire: Any) -> None:
     """454, so that no client throws its password away."""
     one = wire([BackendError(detail="the store is gone")])

@@ -27,8 +27,9 @@ class Limits:
     """What one client may use up; what passes a limit ends its connection with 421.
 
     `auth_failures`: failed exchanges (RFC 4954 section 9 wants at least 3). `errors`: other
-    commands refused for the client's fault. `commands`: commands of any kind. `recipients`
-    of one message, `message_size` in octets: what passes these is refused alone.
+    commands refused for the client's fault, and exchanges that it cancelled. `commands`:
+    commands of any kind. `recipients` of one message, `message_size` in octets: what passes
+    these is refused alone.
     `idle_seconds`: from one line to the end of the next, so that a slow drip does not
     extend it (RFC 5321 section 4.5.3.2 wants 300). `login_seconds`: from the greeting to a
     successful login. `total_seconds`: of the whole connection.

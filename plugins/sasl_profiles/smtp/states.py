@@ -224,7 +224,8 @@ class Conversation(ABC):
         elif line == b"*":
             self._pending = AUTH_ENDED
             self._state = State.COMMAND
-            self._send(replies.AUTH_CANCELLED)
+            # No login failed, but a client may not begin exchanges for ever.
+            self._refuse(replies.AUTH_CANCELLED)
         else:
             self._response(line)
         return True
@@ -281,7 +282,7 @@ class Conversation(ABC):
         self._state = State.CLOSED
 
     def _refuse(self, answer: SmtpReply) -> None:
-        """Refuse a command."""
+        """Refuse a command, or end a cancelled exchange."""
         self._send(answer)
         self._errors += 1
         if self._errors >= self._limits.errors:
