@@ -414,6 +414,83 @@ def test_a_traced_login_holds_no_secret() -> None:
     assert b64(b"\0tim\0hunter2") not in repr(events)
 
 
+LONG = b64(b"\0tim\0" + b"hunter2" * 9)
+SHORT = b64(b"\0t\0pw")
+
+
+@pytest.mark.parametrize(
+    ("secret", "replies", "shown"),
+    [
+        (LONG, [f"501 5.5.4 bad command: AUTH PLAIN {LONG}"], "bad command: AUTH PLAIN ****"),
+        (SHORT, [f"501 5.5.4 bad command: AUTH PLAIN {SHORT}"], "bad command: AUTH PLAIN ****"),
+        (SHORT, [f"501 5.5.4 <{SHORT.upper()}>?"], "<****>?"),
+        (SHORT, [f"501 5.5.4 x{SHORT.rstrip('=')}x"], "****"),
+        (LONG, [f"501-5.5.4 bad:\r\n501-5.5.4 {LONG[:9]}\r\n501 5.5.4 {LONG[9:]}"], "****"),
+        (LONG, ["501 5.5.4 what is dGhlIHNlY3JldCBpcyBz"], "what is ****"),
+        (SHORT, [f"504 5.5.4 no AUTH PLAIN {SHORT}"], "no AUTH PLAIN ****"),
+        (SHORT, [f"535 5.7.8 no {SHORT}"], "no ****"),
+        (SHORT, [f"454 4.7.0 later {SHORT}"], "later ****"),
+        (SHORT, ["334 !", f"501 5.5.4 after {SHORT}, a star"], "after ****, a star"),
+        (SHORT, ["334 !", f"334 5.5.4 {SHORT}"], "****"),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False], ids=["with AUTH", "after AUTH"])
+def test_what_a_server_echoes_is_hidden(
+    secret: str, replies: list[str], shown: str, early: bool
+) -> None:
+    """What we sent in an exchange stands in no error and in no event, whoever repeats it."""
+    events: list[TraceEvent] = []
+    message = b64decode(secret)
+    script = Script(
+        replies if early else ["334 ", *replies],
+        [Reply(message if early else None, done=early), Reply(message, done=True)],
+    )
+    with pytest.raises(SaslError) as caught:
+        script.run(Dialogue(events.append).login(["PLAIN"]))
+    assert script.said[0 if early else 1].endswith(secret)
+    error = caught.value
+    reasons = error.reasons if isinstance(error, MechanismError) else {}
+    told = f"{error} {error.detail} {dict(reasons)} {events}".upper()
+    for part in (secret[:9], secret[-9:].rstrip("=")):
+        assert part.upper() not in told
+    assert "****" in str(error.detail) or len(replies) == 2
+    last = events[-1]
+    assert (last.direction, last.secret) == ("S", True)
+    assert last.line.endswith(shown)
+
+
+def test_an_echo_of_the_last_word_is_hidden() -> None:
+    """Also while an exchange is taken back."""
+    events: list[TraceEvent] = []
+    script = Script(
+        ["334 eA==", "501 5.5.4 no sAmE"],
+        [Reply(b"tim", done=False), AuthenticationError(wire=b64decode("sAmE"))],
+        mechanism="X-NEW",
+    )
+    with pytest.raises(AuthenticationError):
+        script.run(Dialogue(events.append).login(["X-NEW"]))
+    assert events[-1] == TraceEvent("S", "501 5.5.4 no ****", secret=True)
+
+
+def test_a_servers_words_are_shown() -> None:
+    """What is no echo stays readable; and outside of an exchange nothing is hidden."""
+    events: list[TraceEvent] = []
+    script = Script(
+        ["504 5.5.4 AUTH PLAIN is unavailable", "221 2.0.0 ENHANCEDSTATUSCODES bye"],
+        [Reply(b"\0tim\0hunter2", done=True)],
+    )
+    dialogue = Dialogue(events.append)
+    with pytest.raises(MechanismError) as caught:
+        script.run(dialogue.login(["PLAIN"]))
+    script.run(dialogue.quit())
+    assert caught.value.detail == "AUTH: 504 5.5.4 AUTH PLAIN is unavailable"
+    assert events[-3:] == [
+        TraceEvent("S", "504 5.5.4 AUTH PLAIN is unavailable"),
+        TraceEvent("C", "QUIT"),
+        TraceEvent("S", "221 2.0.0 ENHANCEDSTATUSCODES bye"),
+    ]
+
+
 # --- transcripts of another implementation ------------------------------------------------------
 
 

@@ -6,7 +6,8 @@ supply it, one blocking and one for asyncio.
 
 Invariants: the server's success counts only when the mechanism is satisfied; an exchange
 that fails on our side is taken back with `*` before anything else is said; what was learnt
-before TLS is forgotten; a connection whose state is in doubt is marked `broken`.
+before TLS is forgotten; a connection whose state is in doubt is marked `broken`; what a
+server repeats of an exchange's messages stands in no error and in no event.
 
 Sources: RFC 5321, RFC 4954 section 4, RFC 3207 section 4.2.
 """
@@ -36,7 +37,7 @@ from sasl_profiles.smtp.auth import (
     response_line,
 )
 from sasl_profiles.smtp.replies import SmtpReply
-from sasl_profiles.smtp.trace import TraceEvent, auth_event
+from sasl_profiles.smtp.trace import HIDDEN, TraceEvent, auth_event, without_echo
 
 __all__ = [
     "Ask",
@@ -115,6 +116,7 @@ class Dialogue:
         self.capabilities = Capabilities()
         self.secured = False
         self.broken = False
+        self._sent: list[str] | None = None  # The base64 of the exchange that goes on.
 
     def greet(self) -> Talk[None]:
         """Hear the greeting."""
@@ -173,6 +175,19 @@ class Dialogue:
             PeerError: the server broke the protocol.
             BackendError: a temporary refusal.
         """
+        self._sent = []
+        try:
+            yield from self._login(offered)
+        finally:
+            self._sent = None
+
+    def quit(self) -> Talk[None]:
+        """Say goodbye; whatever the answer."""
+        _ = yield from self._say("QUIT")
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _login(self, offered: Iterable[str] | None) -> Talk[None]:
         names = self.capabilities.mechanisms if offered is None else tuple(offered)
         mechanism, reply = yield from Begin(names)
         held: bytes | None = None
@@ -217,12 +232,6 @@ class Dialogue:
             self.broken = True
             raise
 
-    def quit(self) -> Talk[None]:
-        """Say goodbye; whatever the answer."""
-        _ = yield from self._say("QUIT")
-
-    # --- inside -----------------------------------------------------------------------------
-
     def _withdraw(self, mechanism: str, failure: SaslError) -> Talk[None]:
         """End a failed exchange: with the mechanism's last word if it has one, else with `*`."""
         last = None if failure.wire is None else response_line(failure.wire)
@@ -241,21 +250,27 @@ class Dialogue:
         self, line: bytes, prefix: str, mechanism: str, message: bytes | None
     ) -> Talk[SmtpReply]:
         self._show(auth_event("C", prefix, mechanism, message))
+        if message and self._sent is not None:
+            self._sent.append(line.decode("ascii").rpartition(" ")[2])
         return self._heard((yield from Say(line)), mechanism)
 
     def _heard(self, reply: SmtpReply, mechanism: str = "") -> SmtpReply:
-        if self._trace is None:
-            return reply
+        """Show a reply, and return it as it may be repeated in an error; a challenge as it is."""
         if reply.code == 334 and mechanism:
             try:
                 event = auth_event("S", "334", mechanism, _challenge(reply))
             except PeerError:
-                event = TraceEvent("S", "334 ****", secret=True)
+                event = TraceEvent("S", f"334 {HIDDEN}", secret=True)
             self._show(event)
-        else:
-            for line in reply.format().decode("ascii").splitlines():
-                self._show(TraceEvent("S", line))
-        return reply
+            return reply
+        shown = reply
+        if self._sent is not None:
+            lines = tuple(without_echo(line, self._sent) for line in reply.lines)
+            shown = SmtpReply(reply.code, lines, reply.enhanced)
+        texts = shown.format().decode("ascii").splitlines()
+        for text, before, after in zip(texts, reply.lines, shown.lines, strict=True):
+            self._show(TraceEvent("S", text, before != after))
+        return shown
 
     def _show(self, event: TraceEvent) -> None:
         if self._trace is not None:

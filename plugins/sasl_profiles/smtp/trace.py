@@ -1,18 +1,20 @@
 """What a client can show of an exchange without showing a secret.
 
 Invariant: no event holds a password, a token, a proof or a server signature, whatever the
-mechanism; a mechanism that is not known here shows none of its messages. What listens can
-print every event as it is.
+mechanism; a mechanism that is not known here shows none of its messages, and a line of ours
+that the server repeats while we log in is hidden as well. What listens can print every event
+as it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 from sasl_core.plugin import b64encode, printable, record
 
-__all__ = ["HIDDEN", "Direction", "TraceEvent", "masked"]
+__all__ = ["HIDDEN", "Direction", "TraceEvent", "auth_event", "masked", "without_echo"]
 
 HIDDEN: Final = "****"
 """Stands for what is not shown."""
@@ -24,6 +26,11 @@ Direction: TypeAlias = Literal["C", "S", "-"]
 _SCRAM: Final = re.compile(
     r"(?P<open>(?:[ny]|p=[^,]*),.*|r=.*|e=.*)|(?P<before>c=[^,]*(?:,.*?)??,p=|v=).*", re.DOTALL
 )
+
+# What may be a piece of base64: shorter ones are too little to tell, and words as well.
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
+
+_SURELY_BASE64: Final = 16
 
 
 @record
@@ -68,3 +75,19 @@ def auth_event(
     if not encoded and prefix.startswith("AUTH "):
         encoded = "="
     return TraceEvent(direction, f"{prefix} {encoded}".strip(), secret, text)
+
+
+def without_echo(text: str, sent: Iterable[str]) -> str:
+    """A server's words without the base64 that we sent, and without what may be any.
+
+    `sent` are the messages as they were sent. Hidden are pieces of them of 4 characters or
+    more, in any case, whatever contains one, and each run of 16 or more base64 characters.
+    """
+    ours = [encoded.rstrip("=").upper() for encoded in sent]
+
+    def shown(match: re.Match[str]) -> str:
+        found = match[0].rstrip("=").upper()
+        echo = any(found in one or (one and one in found) for one in ours)
+        return HIDDEN if echo or len(match[0]) >= _SURELY_BASE64 else match[0]
+
+    return _BASE64.sub(shown, text)
