@@ -426,6 +426,7 @@ SHORT = b64(b"\0t\0pw")
         (SHORT, [f"501 5.5.4 <{SHORT.upper()}>?"], "<****>?"),
         (SHORT, [f"501 5.5.4 x{SHORT.rstrip('=')}x"], "****"),
         (LONG, [f"501-5.5.4 bad:\r\n501-5.5.4 {LONG[:9]}\r\n501 5.5.4 {LONG[9:]}"], "****"),
+        ("YQ==", ["501 5.5.4 bad command: YQ=="], "bad command: ****"),
         (LONG, ["501 5.5.4 what is dGhlIHNlY3JldCBpcyBz"], "what is ****"),
         (SHORT, [f"504 5.5.4 no AUTH PLAIN {SHORT}"], "no AUTH PLAIN ****"),
         (SHORT, [f"535 5.7.8 no {SHORT}"], "no ****"),

@@ -265,7 +265,7 @@ class Dialogue:
             return reply
         shown = reply
         if self._sent is not None:
-            lines = tuple(without_echo(line, self._sent) for line in reply.lines)
+            lines = without_echo(reply.lines, self._sent)
             shown = SmtpReply(reply.code, lines, reply.enhanced)
         texts = shown.format().decode("ascii").splitlines()
         for text, before, after in zip(texts, reply.lines, shown.lines, strict=True):

@@ -9,7 +9,7 @@ as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
 from sasl_core.plugin import b64encode, printable, record
@@ -27,8 +27,11 @@ _SCRAM: Final = re.compile(
     r"(?P<open>(?:[ny]|p=[^,]*),.*|r=.*|e=.*)|(?P<before>c=[^,]*(?:,.*?)??,p=|v=).*", re.DOTALL
 )
 
-# What may be a piece of base64: shorter ones are too little to tell, and words as well.
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
+# What may be base64, of one octet or more.
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{2,}={0,2}")
+
+# Parts of a message that are shorter than this are words as often as not.
+_PIECE: Final = 4
 
 _SURELY_BASE64: Final = 16
 
@@ -77,17 +80,28 @@ def auth_event(
     return TraceEvent(direction, f"{prefix} {encoded}".strip(), secret, text)
 
 
-def without_echo(text: str, sent: Iterable[str]) -> str:
+def without_echo(lines: Iterable[str], sent: Iterable[str]) -> tuple[str, ...]:
     """A server's words without the base64 that we sent, and without what may be any.
 
-    `sent` are the messages as they were sent. Hidden are pieces of them of 4 characters or
-    more, in any case, whatever contains one, and each run of 16 or more base64 characters.
+    `sent` are the messages as they were sent. Hidden are these, pieces of them of 4
+    characters or more, in any case, whatever contains one, and each run of 16 or more
+    base64 characters. The time is linear in the server's words and in `sent`.
     """
-    ours = [encoded.rstrip("=").upper() for encoded in sent]
+    ours = {encoded.rstrip("=").upper() for encoded in sent} - {""}
+    short = [one for one in ours if len(one) < _SURELY_BASE64]
+    pieces = {piece for one in ours for piece in _pieces(one)}
 
     def shown(match: re.Match[str]) -> str:
+        if len(match[0]) >= _SURELY_BASE64:
+            return HIDDEN
         found = match[0].rstrip("=").upper()
-        echo = any(found in one or (one and one in found) for one in ours)
-        return HIDDEN if echo or len(match[0]) >= _SURELY_BASE64 else match[0]
+        # All of its pieces being ours comes close enough to its being a piece itself.
+        echo = len(found) >= _PIECE and pieces.issuperset(_pieces(found))
+        echo = echo or any(one == found or (len(one) >= _PIECE and one in found) for one in short)
+        return HIDDEN if echo else match[0]
 
-    return _BASE64.sub(shown, text)
+    return tuple(_BASE64.sub(shown, line) for line in lines)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (text[start : start + _PIECE] for start in range(len(text) - _PIECE + 1))
