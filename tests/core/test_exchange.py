@@ -285,7 +285,11 @@ def test_run_that_returns_something_else_is_at_fault(result):
     assert exchange.result is None
 
 
-@pytest.mark.parametrize("made", [None, Sum(1), iter(()), [AskNumber()], 7, adding], ids=repr)
+@pytest.mark.parametrize(
+    "made",
+    [None, Sum(1), iter(()), [AskNumber()], 7, adding],
+    ids=lambda value: type(value).__name__,
+)
 def test_run_of_what_is_no_generator_is_at_fault(made):
     """A body without any `yield from` has run already, and says so."""
     with pytest.raises(PluginError, match="yield from") as caught:

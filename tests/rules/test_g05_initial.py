@@ -122,7 +122,11 @@ def test_g5_data_step_with_the_data(listener, features):
 # --- what else a server's start takes ----------------------------------------------------
 
 
-@pytest.mark.parametrize("initial", ["text", bytearray(b"x"), 7, memoryview(b"x")], ids=repr)
+@pytest.mark.parametrize(
+    "initial",
+    ["text", bytearray(b"x"), 7, memoryview(b"x")],
+    ids=lambda initial: type(initial).__name__,
+)
 def test_g5_an_initial_response_is_bytes_or_none(listener, initial):
     """Anything else is the caller's mistake, and changes nothing."""
     session, heard = listener(CLIENT_FIRST)
