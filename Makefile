@@ -33,7 +33,7 @@ help: ## Show the targets
 venv: $(VENV)/.has-check ## Everything a developer needs, in .venv
 
 test: $(VENV)/.has-test ## The whole suite, real peers apart
-	@$(BIN)/pytest $(TESTS) --ignore=tests/interop $(PYTEST_ARGS)
+	@$(BIN)/pytest -n auto $(TESTS) --ignore=tests/interop $(PYTEST_ARGS)
 
 check: check-ruff check-format check-mypy check-pyright check-laws ## ruff, mypy and pyright (strict), the import laws
 

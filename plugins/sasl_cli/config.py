@@ -69,7 +69,7 @@ KINDS = ("mechanisms", "canon_user", "auxprop", "pwcheck", "audit", "credentials
 
 def _origin(loaded: Configuration) -> str:
     if loaded.origin == "defaults":
-        return "no file on SASL_CONF_PATH: every option has its default"
+        return "no configuration file was found: every option has its default"
     return f"read from {loaded.origin}"
 
 
@@ -88,5 +88,6 @@ def _sorted(plugins: Iterable[Offered], loaded: Configuration) -> tuple[list[str
     odd: list[str] = []
     for plugin in plugins:
         text = f"{plugin.kind} {plugin.name}: {plugin.reason}"
-        (wrong if plugin.name in named or plugin.misconfigured else odd).append(text)
+        given = plugin.name in loaded.plugins_given(plugin.kind)
+        (wrong if plugin.name in named or given else odd).append(text)
     return wrong, odd

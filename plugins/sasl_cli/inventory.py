@@ -25,17 +25,13 @@ HOOKLESS = ("profiles", "commands")
 NO_SIDE = "plugin-no-side"
 """The code of the error that a mechanism has no plug for one of the sides: no fault."""
 
-MISCONFIGURED = ("config", "plugin-options")
-"""The codes of errors that are about a plugin's options."""
-
 
 @record
 class Offered:
     """One plugin.
 
     `sides`: of a mechanism, "client" and "server". `attests`: it may vouch for users on its
-    own word. `reason`: None when it can be used, else why not; `misconfigured`: because of
-    its options.
+    own word. `reason`: None when it can be used, else why not.
     """
 
     kind: str
@@ -48,7 +44,6 @@ class Offered:
     features: tuple[str, ...] = ()
     attests: bool = False
     reason: str | None = None
-    misconfigured: bool = False
 
 
 def take(configuration: Configuration, registry: Registry) -> list[Offered]:
@@ -72,8 +67,7 @@ def take(configuration: Configuration, registry: Registry) -> list[Offered]:
                 found.append(_look(registry, server, client, *origin))
             except SaslError as error:
                 reason = error.reason if isinstance(error, PluginError) else str(error)
-                wrong = error.code in MISCONFIGURED
-                found.append(Offered(*origin, reason=reason, misconfigured=wrong))
+                found.append(Offered(*origin, reason=reason))
     return found
 
 

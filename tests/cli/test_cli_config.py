@@ -45,7 +45,7 @@ def test_without_files_the_defaults_hold(sasl: Sasl) -> None:
     """No file at all is a configuration, and is said to be none."""
     done = sasl.run("config", "check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "no file on SASL_CONF_PATH" in done.stdout
+    assert "no configuration file was found" in done.stdout
 
 
 def test_where_it_comes_from_is_told(sasl: Sasl) -> None:
