@@ -1,8 +1,8 @@
 """sasldb, the embedded property store: one SQLite file (entry point `sasldb`).
 
-`store` is the plug; `pool` keeps the connections and decides which file may be opened;
-`schema` makes the file; `faults` says what an error of the machine means. This module
-and `store` load no SQLite: it is imported, and the file opened, at the first use.
+`store` is the plug; `pool` keeps the connections; `rights` decides which file may be
+opened; `schema` makes the file; `faults` says what an error of the machine means. This
+module and `store` load no SQLite: it is imported, and the file opened, at the first use.
 """
 
 from __future__ import annotations

@@ -13,7 +13,16 @@ from typing import Final
 
 from sasl_core.plugin import BackendError
 
-__all__ = ["LOCKED", "damaged", "interrupted", "missing", "of_database", "of_file", "refused"]
+__all__ = [
+    "LOCKED",
+    "damaged",
+    "interrupted",
+    "missing",
+    "of_database",
+    "of_file",
+    "refused",
+    "unsafe",
+]
 
 LOCKED: Final = "sasldb-locked"
 """`code` of the one error that waiting may mend: another process has the lock."""
@@ -106,6 +115,15 @@ def missing(path: str) -> BackendError:
 def refused(path: str, problem: str) -> BackendError:
     """The file at `path` is not one that may be trusted with passwords."""
     return BackendError(code="sasldb-refused", detail=f"sasldb {path!r} {problem}", temporary=False)
+
+
+def unsafe(path: str, problem: str) -> BackendError:
+    """The file at `path` lies where others could put a log beside it."""
+    return BackendError(
+        code="sasldb-unsafe-directory",
+        detail=f"sasldb {path!r} is not safe where it is: {problem}",
+        temporary=False,
+    )
 
 
 def interrupted(path: str) -> BackendError:

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import threading
 import weakref
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from sasl_auxprop.sasldb import faults, schema
+from sasl_auxprop.sasldb import faults, rights, schema
 from sasl_core.plugin import UsageError
 
 if TYPE_CHECKING:
@@ -166,7 +165,8 @@ class Pool:
         raise fault
 
     def _open(self, slot: Connection, identity: Identity, wait: float) -> sqlite3.Connection:
-        _check_rights(self.path, mode=identity[2], owner=identity[3])
+        rights.check_file(self.path, mode=identity[2], owner=identity[3])
+        rights.check_surroundings(self.path)
         connection = schema.connect(self.path, wait)
         try:
             if self._identity() != identity:
@@ -204,30 +204,6 @@ class Pool:
         for slot in held:
             slot.lock.release()
         self._guard.release()
-
-
-def _check_rights(path: str, *, mode: int, owner: int) -> None:
-    """Refuse what must not hold the secrets of every user, or says who they are."""
-    if stat.S_ISLNK(mode):
-        raise faults.refused(path, "is a symbolic link: name the file that it points to")
-    if not stat.S_ISREG(mode):
-        raise faults.refused(path, "is no file: name the database itself")
-    if os.name != "posix":
-        return
-    # Root can read every file: one that a user put into a directory of theirs would make
-    # that user's accounts ours. What belongs to root itself nobody else has put there.
-    if owner not in (os.geteuid(), 0):
-        raise faults.refused(
-            path,
-            f"belongs to another user (uid {owner}): run this as that user, or give the file "
-            f"to the user this runs as (uid {os.geteuid()})",
-        )
-    if mode & 0o077:
-        raise faults.refused(
-            path,
-            f"can be used by others than its owner (mode {stat.S_IMODE(mode):04o}): "
-            f"run `chmod 600` on it, and consider what it held as known",
-        )
 
 
 def _check_contents(path: str, connection: sqlite3.Connection) -> bytes:

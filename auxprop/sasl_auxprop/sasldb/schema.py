@@ -17,7 +17,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from sasl_auxprop.sasldb import faults
+from sasl_auxprop.sasldb import faults, rights
 
 __all__ = ["SECRET_KEY", "SECRET_SIZE", "VERSION", "connect", "make", "set_timeout"]
 
@@ -105,6 +105,7 @@ def make(path: str, timeout: float) -> bool:
 def _make(path: str, timeout: float) -> bool:
     if os.path.lexists(path):
         return False
+    rights.check_surroundings(path)
     _refuse_leftovers(path)
     directory = os.path.dirname(path)  # noqa: PTH120 - as `path`, kept as the caller has it
     temporary = os.path.join(directory, f".sasldb-{secrets.token_hex(8)}")  # noqa: PTH118

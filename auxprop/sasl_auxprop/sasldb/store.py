@@ -74,8 +74,10 @@ class SqliteStore(SimpleStore):
     The file is mode 0600 and belongs to the user that the server runs as, or to root; one
     of anybody else is refused, also when root asks: run `sasl passwd` as its owner. Beside
     it lie `-wal` and `-shm` while it is in use, so the directory has to be writable as
-    well. It must be on a local disk. Replace it only together with them, when nothing
-    uses it.
+    well, but by nobody else: who may put a log beside the database could make anybody a
+    user. A directory that belongs to a third user, or that group or others can write
+    (sticky or not), is refused. The file must be on a local disk. Replace it
+    only together with them, when nothing uses it.
 
     Raises:
         UsageError: `path` is no path, or `timeout` is out of range.
