@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -234,7 +235,9 @@ def test_without_a_terminal_and_p_nothing_is_asked(sasl: Sasl) -> None:
 
 
 ON_A_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+# Whoever runs us in the background has had SIGINT ignored, which is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from sasl_cli import main
@@ -270,7 +273,7 @@ def test_on_a_terminal_it_asks_twice_without_echo(
         shown = b""
         for word, prompt in zip(typed, (b"New password: ", b"Once more: "), strict=False):
             while prompt not in shown:
-                shown += os.read(ours, 1024)
+                shown += read(ours)
             os.write(ours, word.encode() + (b"\n" if word.isprintable() else b""))
         shown += drain(ours)
         assert process.wait(30) == status
@@ -282,12 +285,19 @@ def test_on_a_terminal_it_asks_twice_without_echo(
     assert Path(sasl.db).exists() is (status == 0)
 
 
+def read(terminal: int) -> bytes:
+    """What the other side says next; fails when it says nothing for half a minute."""
+    ready, _, _ = select.select([terminal], [], [], 30)
+    assert ready, "the command says nothing, and does not end"
+    return os.read(terminal, 1024)
+
+
 def drain(terminal: int) -> bytes:
     """All that comes until the other side closes."""
     shown = b""
     while True:
         try:
-            more = os.read(terminal, 1024)
+            more = read(terminal)
         except OSError:
             return shown
         if not more:
