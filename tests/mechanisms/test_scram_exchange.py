@@ -8,7 +8,6 @@ import hmac
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from sasl_mechanisms.scram.messages import (
     parse_server_first,
 )
 from sasl_mechanisms.scram.server import NONCE_BYTES, ScramServer
+from stopwatch import within
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "scram.json").read_text("utf-8")
@@ -292,10 +292,8 @@ def test_a_challenge_that_is_wrong_here(text: str, monkeypatch: pytest.MonkeyPat
         plant(owner, "mechanisms", ScramClient(floor_4096(owner), SCRAM, "SHA-1", 160))
         with client_session(owner, RFC5802) as session:
             _ = session.start([SCRAM])
-            start = time.process_time()
-            with pytest.raises((PeerError, AuthenticationError)):
+            with within(0.1), pytest.raises((PeerError, AuthenticationError)):
                 session.step(spelt(text).encode())
-            assert time.process_time() - start < 0.1
             assert not session.done
 
 
@@ -542,15 +540,13 @@ def test_rounds_have_a_floor_and_a_cap(
     ):
         nonce = (session.start([SCRAM]).data or b"").partition(b"r=")[2]
         challenge = b"r=%b+x1,s=c2FsdHNhbHQ=,i=%d" % (nonce, rounds)
-        start = time.process_time()
         if good:
             assert (session.step(challenge).data or b"").startswith(b"c=biws,r=")
         else:
-            with pytest.raises(PeerError) as caught:
+            with within(0.05), pytest.raises(PeerError) as caught:
                 session.step(challenge)
             assert caught.value.code == "scram-iterations"
             assert "scram_iteration" in str(caught.value.detail)
-            assert time.process_time() - start < 0.05
         assert len(derivations) == good
 
 
