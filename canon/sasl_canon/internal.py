@@ -58,8 +58,8 @@ def _canonical(user: str, default_realm: str) -> str:
     name = _prepared(name, NAME_LIMIT)
     # A right-to-left name and a left-to-right realm are no mixed text: each stands by itself.
     realm = _prepared(realm, REALM_LIMIT)
-    if not name:
-        raise PeerError("the user name is empty", code="bad-name")
+    if not name or name.startswith("@"):
+        raise PeerError("the user name is empty, or begins with an @", code="bad-name")
     if at and not realm:
         # Nobody has an empty realm on purpose: "tim@" would be another spelling of "tim".
         raise PeerError("the realm after the @ is empty", code="bad-name")
