@@ -464,7 +464,7 @@ class ServerNegotiation(Negotiation):
         self._enter(DONE)
         self._drop()
         user = context.user
-        if user is None:  # pragma: no cover - _finish has checked it.
+        if user is None:  # pragma: no cover - _completed has checked it.
             self._abandon("no user")
         self._audit(self._kind, Result.OK, user.authid, user.authzid, context.detail)
         context.forget()

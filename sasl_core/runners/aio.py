@@ -39,6 +39,7 @@ from sasl_core.runners.common import (
     check_body_need,
     default_decision,
     http_answer,
+    no_transport,
     policy_decision,
     property_names,
 )
@@ -209,11 +210,7 @@ class AsyncRunner:
     async def _fetch(self, request: HttpRequest) -> object:
         http = self.http
         if http is None:
-            raise BackendError(
-                code="no-http",
-                temporary=False,
-                detail="a plugin needs HTTP; give http= to the Server or Client",
-            )
+            raise no_transport()
         if inspect.iscoroutinefunction(http):
             return await http(request)
         return await _settle(await self._in_thread(Blocking.REMOTE, lambda: http(request)))

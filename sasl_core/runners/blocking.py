@@ -30,6 +30,7 @@ from sasl_core.runners.common import (
     check_body_need,
     default_decision,
     http_answer,
+    no_transport,
     policy_decision,
     property_names,
 )
@@ -151,11 +152,7 @@ class BlockingRunner:
                 return self.run(accounts.store(self._server(), need.user, need.change))
             case NeedHttp():
                 if self.http is None:
-                    raise BackendError(
-                        code="no-http",
-                        temporary=False,
-                        detail="a plugin needs HTTP; give http= to the Server or Client",
-                    )
+                    raise no_transport()
                 return http_answer(self.http(need.request))
             case NeedCallback():
                 if interact is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sasl_core.errors import PluginError, UsageError
+from sasl_core.errors import BackendError, PluginError, UsageError
 from sasl_core.flags import Decision
 from sasl_core.names import UserName
 from sasl_core.needs import (
@@ -27,6 +27,7 @@ __all__ = [
     "check_body_need",
     "default_decision",
     "http_answer",
+    "no_transport",
     "policy_decision",
     "property_names",
 ]
@@ -77,6 +78,15 @@ def application_answer(answer: object) -> PasswordAnswer:
     raise UsageError(
         f"the checkpass callback returned {type(answer).__name__}; return a Result "
         "(OK, BADAUTH, NOUSER, DISABLED, or NOVERIFY to ask the configured methods)"
+    )
+
+
+def no_transport() -> BackendError:
+    """The error for a plugin that needs HTTP where the application gave no transport."""
+    return BackendError(
+        code="no-http",
+        temporary=False,
+        detail="a plugin needs HTTP; give http= to the Server or Client",
     )
 
 
