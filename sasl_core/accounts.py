@@ -7,28 +7,33 @@ themselves; none of it is on behalf of a peer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from sasl_core._checks import is_a
 from sasl_core._record import record
+from sasl_core.edge import OUTAGES
 from sasl_core.errors import BackendError, PluginError, SaslError, UsageError, printable
 from sasl_core.exchange import foreign
-from sasl_core.flags import SetpassFlag
+from sasl_core.flags import Blocking, SetpassFlag
 from sasl_core.names import UserName
 from sasl_core.needs import Change, Found, NeedStore, NeedUser, PasswordAnswer
+from sasl_core.plugs import SimpleStore
 from sasl_core.properties import PASSWORD, VERIFIERS
 from sasl_core.results import Result
 from sasl_core.saslprep import saslprep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sasl_core.core import ServerCore
     from sasl_core.plugs import AuxpropPlug, Needs, Plug, ServerPlug
     from sasl_core.verifier import ScramVerifier
 
 R = TypeVar("R")
+
+_UNAVAIL = Result.UNAVAIL
 
 __all__ = [
     "PASSWORD_LIMIT",
@@ -37,6 +42,8 @@ __all__ = [
     "check_by_plug",
     "list_users",
     "look_up",
+    "look_up_at_once",
+    "look_up_for",
     "set_password",
     "store",
     "transition",
@@ -103,6 +110,7 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
             (yield from _of(stores[0], stores[0].decoy_secret())) if stores else None
         )
         core.first_secret = core.first_secret or core.random_secret
+        core.read_at_once = _read_at_once(stores)
     if len(stores) == 1:
         found = yield from _of(stores[0], stores[0].lookup(user, names))
         if found.__class__ is not Found or found.result is Result.UNAVAIL:
@@ -127,6 +135,55 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
             if plug.override or name not in verifiers:
                 verifiers[name] = verifier
     return Found(result, values, verifiers, secret, rounds)
+
+
+def look_up_at_once(core: ServerCore, identity: str, properties: tuple[str, ...]) -> Found:
+    """What `look_up` finds, where the one store has a `read` that never blocks.
+
+    (`core.read_at_once`.) Otherwise three generators would be made for one call, and a need
+    surface that nobody has to wait for.
+
+    Raises:
+        BackendError: the store is unavailable.
+    """
+    read = core.read_at_once
+    if read is None:  # pragma: no cover - the caller has looked.
+        raise UsageError("no store can be read at once")
+    try:
+        found = read(UserName.parse(identity), bare_names(properties))
+        if found.__class__ is not Found or found.result is _UNAVAIL:
+            _check_found(core.stores()[0], found)
+        return found
+    except SaslError as error:
+        if isinstance(error, OUTAGES):
+            raise
+        failure: SaslError = BackendError(detail=error.detail or str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
+        failure = foreign(error, core.stores()[0].name)
+    raise failure
+
+
+def _read_at_once(
+    stores: Sequence[AuxpropPlug],
+) -> Callable[[UserName, Sequence[str]], Found] | None:
+    if len(stores) == 1:
+        store = stores[0]
+        # One that has a look-up of its own is asked by that.
+        own = getattr(store.lookup, "__func__", None) is not SimpleStore.lookup
+        if isinstance(store, SimpleStore) and not own and store.read_blocking is Blocking.NEVER:
+            return store.read
+    return None
+
+
+def look_up_for(core: ServerCore, need: NeedUser) -> Needs[Found]:
+    """`look_up` for `need`."""
+    return look_up(core, UserName.parse(need.authid), bare_names(need.properties))
+
+
+@lru_cache(maxsize=256)
+def bare_names(properties: tuple[str, ...]) -> tuple[str, ...]:
+    """The names without `*`, as stores know them; mechanisms ask for the same few each time."""
+    return tuple(name.lstrip("*") for name in properties)
 
 
 def _check_found(plug: AuxpropPlug, found: object) -> None:

@@ -23,7 +23,7 @@ from sasl_core._checks import is_a
 from sasl_core._sealed import Sealed
 from sasl_core.errors import AuthenticationError, PluginError, SaslError, UsageError
 
-__all__ = ["TRANSITIONS", "Doom", "Event", "Exchange", "State"]
+__all__ = ["STARTED", "TRANSITIONS", "Doom", "Event", "Exchange", "State"]
 
 R = TypeVar("R")
 
@@ -80,8 +80,19 @@ READY, RUNNING, WAITING, DYING, DOOMED, DONE, ERROR = State
 START, ASK, ANSWER, RETURN, RAISE, REFUSE, CLOSE = Event
 
 
+def _column(event: Event) -> dict[State, State]:
+    return {state: row[event] for state, row in TRANSITIONS.items() if event in row}
+
+
+# The table by event, for those that every step has: one look-up, without a call.
+STARTED, _ANSWERED, _ASKED, _RETURNED = map(_column, (START, ANSWER, ASK, RETURN))
+
+
 class Doom:
-    """The refusal of one exchange, shared by the machine and by whoever may refuse."""
+    """The refusal of one exchange, shared by the machine and by whoever may refuse.
+
+    Base of whatever refuses: `error` is None until it has.
+    """
 
     __slots__ = ("error",)
 
@@ -133,12 +144,12 @@ class Exchange(Sealed, Generic[R]):
         generator: Generator[Any, object, R],
         needs: Collection[type],
         result_type: type[R],
-        *,
         label: str,
         doom: Doom | None = None,
     ) -> None:
         # A body without a single `yield` is a plain function: it has run already.
-        if not is_a(generator, (GeneratorType, Generator)):
+        kind: type[object] = type(generator)
+        if kind is not GeneratorType and not is_a(generator, Generator):
             raise PluginError(
                 label,
                 "",
@@ -146,11 +157,11 @@ class Exchange(Sealed, Generic[R]):
                 "it has no `yield from` in it",
                 code="plugin-fault",
             )
-        self._generator = generator
+        self._generator: Generator[Any, object, R] = generator
         self._needs = needs
         self._result_type = result_type
         self._label = label
-        self._doom = doom
+        self._doom = Doom() if doom is None else doom
         self.state = READY
         self.need: Any = None
         self.result: R | None = None
@@ -167,8 +178,9 @@ class Exchange(Sealed, Generic[R]):
 
     def start(self) -> Any:
         """Run to the first need."""
-        self._move(START)
-        return self._run(self._generator.send, None)
+        if self.state not in STARTED:
+            self._move(START)
+        return self.resume(None, STARTED)
 
     def answer(self, value: object) -> Any:
         """Resume with the answer to `need`.
@@ -183,24 +195,34 @@ class Exchange(Sealed, Generic[R]):
                 f"{type(need).__name__} is not answered by a {type(value).__name__}",
                 code="wrong-answer",
             )
-        self._move(ANSWER)
-        return self._run(self._generator.send, value)
+        if self.state not in _ANSWERED:
+            self._move(ANSWER)
+        return self.resume(value)
 
     def fail(self, error: SaslError) -> Any:
         """Throw `error` into the generator in place of an answer.
 
         A refusal (AuthenticationError) dooms the exchange, whether it is caught or not.
         """
-        answerable = ANSWER in TRANSITIONS[self.state]
-        if answerable and self._doom is not None and isinstance(error, AuthenticationError):
+        if self.state not in _ANSWERED:
+            self._move(ANSWER)
+        if isinstance(error, AuthenticationError):
             self._move(REFUSE)
             if self._doom.error is None:
                 # A copy, which is not raised: what is raised gathers frames.
                 self._doom.error = AuthenticationError(
                     code=error.code, result=error.result, detail=error.detail, wire=error.wire
                 )
-        self._move(ANSWER)
-        return self._run(self._generator.throw, error)
+        self.state = _ANSWERED[self.state]
+        try:
+            need = self._generator.throw(error)
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, it is told what it means.
+            failure = self._stopped(raised)
+        else:
+            return self._asked(need)
+        if failure is None:
+            return None
+        raise failure
 
     def close(self) -> None:
         """Close the generator. Idempotent, and harmless after the end."""
@@ -217,59 +239,73 @@ class Exchange(Sealed, Generic[R]):
         except (Exception, SystemExit):  # noqa: BLE001 - a body that clings changes nothing.
             self.need = None
 
-    def _run(self, resume: Any, value: object) -> Any:
-        self.need = None
-        doom = self._doom
+    def resume(self, value: Any, after: dict[State, State] = _ANSWERED) -> Any:
+        """Run to the next need: `answer`, for a caller who has checked the answer's type.
+
+        With None and `STARTED` it starts.
+        """
+        self.state = after[self.state]
         try:
-            need = resume(value)
-        except StopIteration as stop:
-            return self._returned(stop.value)
-        except SaslError:
-            self._raised()
-            raise
-        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a plugin's.
-            self._raised()
-            failure = foreign(error, self._label)
-        except BaseException:
-            # KeyboardInterrupt and cancellation belong to whoever runs us.
-            self._raised()
-            raise
+            need = self._generator.send(value)
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, it is told what it means.
+            failure = self._stopped(raised)
         else:
-            if type(need) in self._needs:
-                if doom is not None and doom.error is not None and self.state is RUNNING:
-                    self._move(REFUSE)
-                self._move(ASK)
-                self.need = need
-                return need
-            self._raised()
-            self._end()
-            failure = PluginError(
-                self._label,
-                "",
-                f"yielded {type(need).__name__}, which is no need; write `yield from`",
-                code="plugin-fault",
-            )
+            if self._doom.error is not None or type(need) not in self._needs:
+                return self._asked(need)
+            self.state = _ASKED[self.state]
+            self.need = need
+            return need
+        if failure is None:
+            return None
+        # Raised out here, so that what was caught does not become its context.
         raise failure
 
-    def _raised(self) -> None:
-        if self._doom is not None and self._doom.error is not None and self.state is RUNNING:
-            self._move(REFUSE)
-        self._move(RAISE)
-
-    def _returned(self, result: object) -> None:
-        doom = self._doom
-        if doom is not None and doom.error is not None:
-            if self.state is RUNNING:
+    def _asked(self, need: Any) -> Any:
+        """Hold what was yielded to the needs; a doomed exchange may still ask."""
+        if type(need) in self._needs:
+            if self._doom.error is not None and self.state is RUNNING:
                 self._move(REFUSE)
-            self._move(RETURN)
-            raise doom.error
-        if not isinstance(result, self._result_type):
-            self._move(RAISE)
-            raise PluginError(
+            self._move(ASK)
+            self.need = need
+            return need
+        self._raised()
+        self._end()
+        raise PluginError(
+            self._label,
+            "",
+            f"yielded {type(need).__name__}, which is no need; write `yield from`",
+            code="plugin-fault",
+        )
+
+    def _stopped(self, raised: BaseException) -> BaseException | None:
+        """The body has ended, by `raised`: what to raise for that; None: it has returned well."""
+        error = self._doom.error
+        if isinstance(raised, StopIteration):
+            result = raised.value
+            if error is None and isinstance(result, self._result_type):
+                self.need = None
+                self.state = _RETURNED[self.state]
+                self.result = result
+                return None
+            self._raised()
+            if error is not None:
+                return error
+            return PluginError(
                 self._label,
                 "",
                 f"returned {type(result).__name__} instead of {self._result_type.__name__}",
                 code="plugin-fault",
             )
-        self._move(RETURN)
-        self.result = result
+        self._raised()
+        if isinstance(raised, SaslError):
+            return raised
+        if isinstance(raised, (Exception, SystemExit, GeneratorExit)):
+            return foreign(raised, self._label)
+        # KeyboardInterrupt and cancellation belong to whoever runs us.
+        return raised
+
+    def _raised(self) -> None:
+        self.need = None
+        if self._doom.error is not None and self.state is RUNNING:
+            self._move(REFUSE)
+        self._move(RAISE)

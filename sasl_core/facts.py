@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias, TypedDict, cast
 
 from sasl_core._checks import is_a
@@ -65,7 +66,11 @@ class ConnectionFacts(TypedDict, total=False):
 
 
 class Facts(Sealed):
-    """`ConnectionFacts`, checked, with defaults; `key` is all that mechanism choice depends on."""
+    """`ConnectionFacts`, checked, with defaults.
+
+    `key` is all that mechanism choice depends on. `kind` is one object for all facts of one
+    `key`: what is remembered of a choice is filed under it, for it costs no hashing.
+    """
 
     __slots__ = (
         "binding_policy",
@@ -74,6 +79,7 @@ class Facts(Sealed):
         "external_ssf",
         "initial_response",
         "key",
+        "kind",
         "local",
         "need_http",
         "need_proxy",
@@ -124,6 +130,7 @@ class Facts(Sealed):
             self.need_proxy,
             self.need_http,
         )
+        self.kind = _kind(self.key)
 
     def binding(self, name: str) -> bytes | None:
         """The data of the channel binding type `name`, None when the connection has none.
@@ -139,6 +146,12 @@ class Facts(Sealed):
         if not isinstance(cast("object", value), bytes) or not value:
             raise UsageError(f"channel binding {name!r} has no data")
         return value
+
+
+@lru_cache(maxsize=1024)
+def _kind(key: tuple[object, ...]) -> object:
+    del key
+    return object()
 
 
 def _one_line(address: str | None) -> str | None:
@@ -188,7 +201,7 @@ def facts_from(given: ConnectionFacts) -> Facts:
         return _DEFAULT
     # What describes a kind of connection, and not one of them, is checked once.
     for name, value in given.items():
-        if name not in _KINDS or type(value) is not _KINDS[name]:
+        if type(value) is not _KINDS.get(name):
             return Facts(given)
     key = tuple(given.items())
     found = _CHECKED.get(key)

@@ -155,6 +155,9 @@ def parse_saslname(raw: bytes) -> str:
     if text is None:
         # Raised out here: a UnicodeDecodeError in its context would carry the whole message.
         raise PeerError("a name is not UTF-8", code="saslname")
+    if text.isalnum() and text.isascii():
+        # Nothing that could be escaped, or refused.
+        return text
     return unescape_saslname(text)
 
 

@@ -33,8 +33,11 @@ class UserName:
 
         A leading `@` is part of the name, and so is a trailing one: "tim@" is not "tim".
         """
-        name, _, realm = identity.rpartition("@")
-        return cls(name, realm) if name and realm else cls(identity)
+        if "@" in identity:
+            name, _, realm = identity.rpartition("@")
+            if name and realm:
+                return cls(name, realm)
+        return cls(identity)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.realm}" if self.realm else self.name

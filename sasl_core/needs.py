@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from enum import IntEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -62,9 +62,16 @@ class NeedBase(Sealed, Generic[A]):
     __slots__ = ()
     answer_type: ClassVar[Any] = object
     """The type (or tuple of types) that `Exchange` accepts as an answer."""
+    supplied_type: ClassVar[Any] = object
+    """The type that a runner supplies: the same, but where the negotiation makes it of another."""
+
+    def __init_subclass__(cls) -> None:
+        if "supplied_type" not in cls.__dict__:
+            cls.supplied_type = cls.answer_type
 
     def __iter__(self) -> Generator[Any, object, A]:
-        return cast("A", (yield self))
+        answer: Any = yield self
+        return answer  # type: ignore[no-any-return]  # whoever answers has checked the type
 
 
 # --- the peer -----------------------------------------------------------------
@@ -121,25 +128,16 @@ class User(Sealed):
     to `authid` when the client named none).
     """
 
-    __slots__ = ("_authid", "_authzid", "found", "properties")
+    __slots__ = ("authid", "authzid", "found", "properties")
 
     def __init__(
         self, authid: str, authzid: str, found: Found, properties: PropertyContext
     ) -> None:
-        self._authid = authid
-        self._authzid = authzid
+        # Final as a record's fields are: for the type checkers, and free at run time.
+        self.authid: Final = authid
+        self.authzid: Final = authzid
         self.found = found
         self.properties = properties
-
-    @property
-    def authid(self) -> str:
-        """Who proves."""
-        return self._authid
-
-    @property
-    def authzid(self) -> str:
-        """Who acts."""
-        return self._authzid
 
     def __repr__(self) -> str:
         return f"<User {self.authid!r} acting as {self.authzid!r}>"
@@ -162,6 +160,7 @@ class NeedUser(NeedBase[User]):
     identity: CanonFlag = CanonFlag.AUTHID
     # A mechanism's is answered with a User, one of the glue's own with the Found itself.
     answer_type: ClassVar[Any] = (User, Found)
+    supplied_type: ClassVar[Any] = Found
 
 
 @record

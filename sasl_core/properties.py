@@ -15,7 +15,7 @@ from sasl_core._sealed import Sealed
 from sasl_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 __all__ = ["PASSWORD", "VERIFIERS", "PropertyContext"]
 
@@ -69,6 +69,14 @@ class PropertyContext(Sealed):
             for value in values:
                 value[:] = bytes(len(value))
             self._values[name] = None
+
+    def erase_all(self, names: Iterable[str], but: Collection[str] = ()) -> None:
+        """`erase` each of `names` that is not in `but`."""
+        # Most exchanges end with no value at all, and every one ends here.
+        if any(self._values.values()):
+            for name in names:
+                if name not in but:
+                    self.erase(name)
 
     def dup(self) -> PropertyContext:
         """An independent copy."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sasl_core._checks import is_a
 from sasl_core._sealed import Sealed
-from sasl_core.core import ClientCore, ServerCore
+from sasl_core.core import ServerCore
 from sasl_core.errors import SaslError, UsageError
 from sasl_core.exchange import foreign
 from sasl_core.flags import CanonFlag
@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["ClientView", "ServerView", "SessionView", "client_answers"]
 
 N = TypeVar("N", bound=Negotiation)
+R = TypeVar("R")
 
 
-class SessionView(Sealed, Generic[N]):
+class SessionView(Sealed, Generic[N, R]):
     """What can be read of a session. One session belongs to one thread or task."""
 
-    __slots__ = ("_negotiation",)
+    __slots__ = ("_interact", "_negotiation", "_runner")
 
-    def __init__(self, negotiation: N) -> None:
+    def __init__(
+        self,
+        negotiation: N,
+        runner: R,
+        interact: Callable[[tuple[Prompt, ...]], Any] | None = None,
+    ) -> None:
         self._negotiation = negotiation
+        self._runner = runner
+        self._interact = interact
 
     def raw(self) -> N:
         """The negotiation itself, for an application that supplies the needs on its own."""
@@ -118,10 +126,16 @@ class SessionView(Sealed, Generic[N]):
         return self._negotiation.layer
 
 
-class ServerView(SessionView[ServerNegotiation]):
+class ServerView(SessionView[ServerNegotiation, R]):
     """What can be read of a server's session."""
 
     __slots__ = ()
+
+    def raw(self) -> ServerNegotiation:
+        negotiation = self._negotiation
+        # Whoever supplies the needs is asked for all, whatever the Server was given.
+        negotiation.asks_store = negotiation.asks_policy = True
+        return negotiation
 
     def mechanisms(self, user: str | None = None) -> tuple[str, ...]:
         """The mechanisms to offer, strongest first; with `user`, those open to that user."""
@@ -139,7 +153,7 @@ class ServerView(SessionView[ServerNegotiation]):
         return prefix + separator.join(self.mechanisms(user)) + suffix
 
 
-class ClientView(SessionView[ClientNegotiation]):
+class ClientView(SessionView[ClientNegotiation, R]):
     """What can be read of a client's session."""
 
     __slots__ = ()
@@ -148,6 +162,10 @@ class ClientView(SessionView[ClientNegotiation]):
     def rejected(self) -> Mapping[str, str]:
         """Why the mechanisms that were passed over were, by name."""
         return self._negotiation.rejected
+
+
+_AUTHNAME, _PASS, _USER = PromptId.AUTHNAME, PromptId.PASS, PromptId.USER
+_GETREALM, _ECHOPROMPT = PromptId.GETREALM, PromptId.ECHOPROMPT
 
 
 def client_answers(
@@ -159,37 +177,22 @@ def client_answers(
     answers: Mapping[PromptId, str | Callable[[Prompt], str]] | None,
 ) -> dict[PromptId, str | Callable[[Prompt], str]]:
     """The prompts that a session can answer from its arguments."""
-    given: dict[PromptId, Any] = dict(answers or {})
-    for prompt, value in (
-        (PromptId.AUTHNAME, authid),
-        (PromptId.PASS, password),
-        (PromptId.USER, authzid),
-        (PromptId.GETREALM, realm),
-        (PromptId.ECHOPROMPT, trace),
-    ):
-        if value is not None:
-            if not isinstance(value, str) and not callable(value):
-                raise UsageError(f"the answer to {prompt.name} is a string or a callable")
-            given[prompt] = value
+    given: dict[PromptId, Any] = dict(answers) if answers else {}
+    if authid is not None:
+        given[_AUTHNAME] = authid
+    if password is not None:
+        given[_PASS] = password
+    if authzid is not None:
+        given[_USER] = authzid
+    if realm is not None:
+        given[_GETREALM] = realm
+    if trace is not None:
+        given[_ECHOPROMPT] = trace
+    for prompt, value in given.items():
+        if not isinstance(value, str) and not callable(value):
+            name = getattr(prompt, "name", "a prompt")
+            raise UsageError(f"the answer to {name} is a string or a callable")
     return given
-
-
-def client_negotiation(
-    core: ClientCore,
-    facts: Any,
-    given: Mapping[PromptId, str | Callable[[Prompt], str]],
-    *,
-    interactive: bool,
-) -> ClientNegotiation:
-    """A client's attempt, on a Client that is open."""
-    core.check_open()
-    return ClientNegotiation(core, facts, given, interactive=interactive)
-
-
-def server_negotiation(core: ServerCore, facts: Any) -> ServerNegotiation:
-    """A server's attempt, on a Server that is open."""
-    core.check_open()
-    return ServerNegotiation(core, facts)
 
 
 def canonical(core: ServerCore, user: str) -> str:

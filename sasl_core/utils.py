@@ -6,7 +6,7 @@ links itself (Cyrus's plugin guide, "Use of sasl_utils_t").
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -98,7 +98,7 @@ class SaslUtils:
 
     def random(self, size: int) -> bytes:
         """`size` unpredictable bytes."""
-        return secrets.token_bytes(size)
+        return os.urandom(size)
 
     def shared(self, kind: str, make: Callable[[], T]) -> T:
         """The thing called `kind` that all plugins of this Server or Client share.

@@ -10,6 +10,7 @@ Source: Cyrus SASL's plugin guide, "User Canonicalization (canon_user) Plugins".
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import CanonContext, CanonFlag, CanonUserPlug, PeerError, hookimpl, saslprep
@@ -31,6 +32,11 @@ REALM_LIMIT: Final = 255
 # What preparation makes a blank or an `@` of that str.strip() and rpartition() would not see.
 _PLAIN: Final = {0x200B: " ", 0xFE6B: "@", 0xFF20: "@"}
 
+# Printable ASCII without blanks, and with one `@` at most: preparation changes none of it.
+_PLAIN_NAME: Final = re.compile(
+    rf"[!-?A-~]{{1,{NAME_LIMIT}}}+(?:@[!-?A-~]{{1,{REALM_LIMIT}}}+)?"
+).fullmatch
+
 
 class InternalCanonicalizer(CanonUserPlug):
     """See the module."""
@@ -39,11 +45,11 @@ class InternalCanonicalizer(CanonUserPlug):
 
     def canon_user_server(self, ctx: CanonContext, user: str, flags: CanonFlag) -> str:
         del flags
+        if not ctx.realm and _PLAIN_NAME(user) is not None:
+            return user
         return _canonical(user, ctx.realm)
 
-    def canon_user_client(self, ctx: CanonContext, user: str, flags: CanonFlag) -> str:
-        del flags
-        return _canonical(user, ctx.realm)
+    canon_user_client = canon_user_server
 
 
 def _canonical(user: str, default_realm: str) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from sasl_core.core import ClientCore
 from sasl_core.edge import sever
 from sasl_core.facts import facts_from
+from sasl_core.negotiation import ClientNegotiation
 from sasl_core.runners.aio import AsyncRunner
 from sasl_core.session import (
     ClientView,
     client_answers,
-    client_negotiation,
 )
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sasl_core.core import Config
     from sasl_core.facts import ConnectionFacts
     from sasl_core.needs import HttpRequest, HttpResponse, Prompt, PromptId
-    from sasl_core.negotiation import ClientNegotiation, Reply
+    from sasl_core.negotiation import Reply
     from sasl_core.registry import Registry
 
     R = TypeVar("R")
@@ -31,21 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Client", "ClientSession"]
 
 
-class ClientSession(ClientView):
+class ClientSession(ClientView[AsyncRunner]):
     """One attempt to authenticate to a server; `with` closes it."""
 
-    __slots__ = ("_interact", "_runner")
-
-    def __init__(
-        self,
-        negotiation: ClientNegotiation,
-        runner: AsyncRunner,
-        interact: Callable[[tuple[Prompt, ...]], tuple[str, ...] | Awaitable[tuple[str, ...]]]
-        | None,
-    ) -> None:
-        super().__init__(negotiation)
-        self._runner = runner
-        self._interact = interact
+    __slots__ = ()
 
     async def start(self, offered: str | Iterable[str]) -> Reply:
         """Choose among the server's mechanisms and begin.
@@ -170,8 +159,11 @@ class Client:
             UsageError: an unknown or mistyped fact, or the Client is closed.
         """
         try:
-            negotiation = client_negotiation(
-                self._core,
+            core = self._core
+            if core.closed:
+                core.check_open()
+            negotiation = ClientNegotiation(
+                core,
                 facts_from(facts),
                 client_answers(authid, password, authzid, realm, trace, answers),
                 interactive=interact is not None,

@@ -10,12 +10,12 @@ from sasl_core.edge import sever
 from sasl_core.errors import BackendError, SaslError
 from sasl_core.facts import facts_from
 from sasl_core.flags import SetpassFlag
+from sasl_core.negotiation import Reply, ServerNegotiation
 from sasl_core.results import Result
 from sasl_core.runners.blocking import Background, BlockingRunner
 from sasl_core.session import (
     ServerView,
     canonical,
-    server_negotiation,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sasl_core.flags import Decision
     from sasl_core.names import UserName
     from sasl_core.needs import HttpRequest, HttpResponse
-    from sasl_core.negotiation import Reply, ServerNegotiation
     from sasl_core.plugs import AuxpropPlug, Needs
     from sasl_core.properties import PropertyContext
     from sasl_core.registry import Registry
@@ -40,14 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["Server", "ServerSession"]
 
 
-class ServerSession(ServerView):
+class ServerSession(ServerView[BlockingRunner]):
     """One attempt of a client to authenticate; `with` closes it."""
 
-    __slots__ = ("_runner",)
-
-    def __init__(self, negotiation: ServerNegotiation, runner: BlockingRunner) -> None:
-        super().__init__(negotiation)
-        self._runner = runner
+    __slots__ = ()
 
     def start(self, mechanism: str, initial: bytes | None = None) -> Reply:
         """Begin with the client's choice and its initial response (None: it sent none).
@@ -59,7 +54,8 @@ class ServerSession(ServerView):
         """
         negotiation = self._negotiation
         try:
-            return self._runner.drive(negotiation, negotiation.start(mechanism, initial))
+            event = negotiation.start(mechanism, initial)
+            return event if type(event) is Reply else self._runner.drive(negotiation, event)
         except BaseException as error:
             _ = sever(error)
             initial = None
@@ -69,7 +65,8 @@ class ServerSession(ServerView):
         """Go on with the client's response (`b""`: an empty one). Raises as `start`."""
         negotiation = self._negotiation
         try:
-            return self._runner.drive(negotiation, negotiation.hear(response))
+            event = negotiation.hear(response)
+            return event if type(event) is Reply else self._runner.drive(negotiation, event)
         except BaseException as error:
             _ = sever(error)
             response = b""
@@ -88,7 +85,7 @@ class ServerSession(ServerView):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._negotiation.close()
 
 
 class Server:
@@ -157,7 +154,12 @@ class Server:
         core = self._core
         if core.jobs:
             self._keep_going()
-        return ServerSession(server_negotiation(core, facts_from(facts)), self._runner)
+        if core.closed:
+            core.check_open()
+        runner = self._runner
+        asks_policy = runner.authorize is not None
+        negotiation = ServerNegotiation(core, facts_from(facts), False, asks_policy)
+        return ServerSession(negotiation, runner)
 
     def checkpass(self, user: str, password: str) -> str:
         """Check a password that came by another way, and return the canonical user (G20).
@@ -171,7 +173,8 @@ class Server:
         """
         negotiation: ServerNegotiation | None = None
         try:
-            negotiation = server_negotiation(self._core, facts_from({}))
+            self._core.check_open()
+            negotiation = ServerNegotiation(self._core, facts_from({}))
             _ = self._runner.drive(negotiation, negotiation.check(user, password))
             return negotiation.authid
         except BaseException as error:

@@ -6,21 +6,17 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sasl_core._record import record
 from sasl_core._sealed import Sealed
-from sasl_core.errors import (
-    printable,
-)
+from sasl_core.errors import printable
 from sasl_core.exchange import Doom
 from sasl_core.flags import CanonFlag, Side
-from sasl_core.names import PLUS
-from sasl_core.needs import (
-    Found,
-    User,
-)
+from sasl_core.needs import User
 from sasl_core.properties import PropertyContext
 
 if TYPE_CHECKING:
     from sasl_core.core import Core
+    from sasl_core.errors import SaslError
     from sasl_core.facts import Facts
+    from sasl_core.needs import Found
     from sasl_core.utils import SaslUtils
 
 __all__ = ["AUTHID", "AUTHZID", "BOTH", "CanonContext", "Context"]
@@ -41,8 +37,8 @@ class CanonContext:
     side: Side
 
 
-class Context(Sealed, Generic[C]):
-    """Common to both sides.
+class Context(Sealed, Doom, Generic[C]):
+    """Common to both sides, and what dooms the exchange.
 
     `mechanism`: the negotiated name, -PLUS included. `facts`: what the application said
     of the connection. `plus`: whether the -PLUS variant was negotiated. `utils`: the plug's
@@ -50,18 +46,18 @@ class Context(Sealed, Generic[C]):
     binding that this exchange used.
     """
 
-    __slots__ = ("_core", "bound", "detail", "doom", "facts", "mechanism", "plus", "user", "utils")
+    __slots__ = ("_core", "bound", "detail", "facts", "mechanism", "plus", "user", "utils")
 
-    def __init__(self, core: C, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
-        self._core: C = core
-        self.facts = facts
-        self.mechanism = mechanism
-        self.plus = mechanism.endswith(PLUS)
-        self.utils = utils
-        self.user: User | None = None
-        self.bound: str | None = None
-        self.detail: str | None = None
-        self.doom = Doom()
+    # Each side's `__init__` sets them all: every exchange pays for a call of another one.
+    error: SaslError | None
+    _core: C
+    facts: Facts
+    mechanism: str
+    plus: bool
+    utils: SaslUtils
+    user: User | None
+    bound: str | None
+    detail: str | None
 
     @property
     def service(self) -> str:
@@ -90,13 +86,17 @@ class Context(Sealed, Generic[C]):
         elif text not in self.detail and len(self.detail) < 2000:
             self.detail = f"{self.detail} <- {text}"
 
-    def adopt(self, authid: str, authzid: str | None, found: Found) -> User:
-        """Canonicalise both identities and make them this exchange's user, known as `found`."""
+    def adopt(
+        self, authid: str, authzid: str | None, found: Found, names: tuple[str, ...] = ()
+    ) -> User:
+        """Canonicalise both identities and make them this exchange's user, known as `found`.
+
+        `names`: the properties that are requested of it.
+        """
         if authzid is None or authzid == "":
             canonical = acting = self._core.identity(authid, BOTH)
         else:
             canonical = self._core.identity(authid, AUTHID)
             acting = self._core.identity(authzid, AUTHZID)
-        user = User(canonical, acting, found, PropertyContext())
-        self.user = user
+        self.user = user = User(canonical, acting, found, PropertyContext(names))
         return user

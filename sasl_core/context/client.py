@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hmac import compare_digest
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,11 +21,8 @@ from sasl_core.outcome import MINT, VerifiedPeer
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sasl_core.core import ClientCore
     from sasl_core.facts import Facts
-    from sasl_core.plugs import Needs
     from sasl_core.utils import SaslUtils
 
 from sasl_core.context.base import Context
@@ -43,10 +41,16 @@ class ClientContext(Context["ClientCore"]):
         facts: Facts,
         mechanism: str,
         utils: SaslUtils,
-        offered: Sequence[str],
+        offered: tuple[str, ...],
+        plus: bool = False,
     ) -> None:
-        super().__init__(core, facts, mechanism, utils)
-        self.offered = tuple(offered)
+        self._core = core
+        self.facts = facts
+        self.mechanism = mechanism
+        self.plus = plus
+        self.utils = utils
+        self.error = self.user = self.bound = self.detail = None
+        self.offered = offered
 
     def canon_user(self, authid: str, authzid: str | None = None) -> User:
         """Canonicalise our own identities. Every client mechanism calls this before it ends.
@@ -54,7 +58,7 @@ class ClientContext(Context["ClientCore"]):
         Raises:
             PeerError: a name is not acceptable.
         """
-        return self.adopt(authid, authzid, Found())
+        return self.adopt(authid, authzid, _FOUND)
 
     def bind(self) -> tuple[str, bytes] | None:
         """Our channel binding type and its data, None when this exchange is not -PLUS.
@@ -72,9 +76,9 @@ class ClientContext(Context["ClientCore"]):
         self.bound = name
         return name, data
 
-    def ask(self, *prompts: PromptId) -> Needs[tuple[str, ...]]:
+    def ask(self, *prompts: PromptId) -> NeedCallback:
         """Ask the application for what `prompts` name, in their order, with usual texts."""
-        return (yield from NeedCallback(tuple(Prompt(p, *_TEXTS[p]) for p in prompts)))
+        return _question(prompts)
 
     def refuse(self, detail: str, *, result: Result = Result.BADSERV) -> NoReturn:
         """Refuse the server and doom the exchange.
@@ -83,7 +87,7 @@ class ClientContext(Context["ClientCore"]):
             AuthenticationError: always.
         """
         # The one that is kept is never raised, for what is raised gathers frames.
-        self.doom.error = AuthenticationError(detail=detail, result=result)
+        self.error = AuthenticationError(detail=detail, result=result)
         raise AuthenticationError(detail=detail, result=result)
 
     def refuse_server(self, error: str | None) -> NoReturn:
@@ -120,3 +124,11 @@ _TEXTS: dict[PromptId, tuple[str, str, str | None]] = {
     PromptId.NOECHOPROMPT: ("Secret", "", None),
     PromptId.GETREALM: ("Realm", "", ""),
 }
+
+_FOUND = Found()
+
+
+@lru_cache(maxsize=256)
+def _question(prompts: tuple[PromptId, ...]) -> NeedCallback:
+    """The need that asks for `prompts`; each mechanism has one that it asks each time."""
+    return NeedCallback(tuple(Prompt(p, *_TEXTS[p]) for p in prompts))

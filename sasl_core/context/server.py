@@ -25,7 +25,7 @@ from sasl_core.needs import (
 from sasl_core.outcome import MINT, Verified
 from sasl_core.properties import PASSWORD, VERIFIERS
 from sasl_core.results import Result
-from sasl_core.verifier import decoy_verifier, parse_verifier, proof_matches
+from sasl_core.verifier import decoy_octets, decoy_of, parse_verifier, proof_matches
 
 if TYPE_CHECKING:
     from sasl_core.core import ServerCore
@@ -42,20 +42,38 @@ __all__ = ["ServerContext"]
 
 # The store says who that is; anything else that a look-up can say is a refusal.
 KNOWN = frozenset({Result.OK, Result.NOVERIFY})
+INVALID_PROOF = b"e=invalid-proof"
+SECRETS = ("*" + PASSWORD, "*" + VERIFIERS, PASSWORD, VERIFIERS)
+
+# What is kept of a look-up when its exchange is over.
+_BARE = {result: Found(result) for result in Result}
+_OK = Result.OK
+_UNVERIFIED = _BARE[Result.NOVERIFY]
 
 
 class ServerContext(Context["ServerCore"]):
     """The server's side: look-ups, passwords, and the ways to a `Verified`."""
 
-    __slots__ = ("_password", "_verifier", "_verifier_of", "true_result", "verifier_is_real")
+    __slots__ = ("_issued", "true_result", "verified_password")
 
-    def __init__(self, core: ServerCore, facts: Facts, mechanism: str, utils: SaslUtils) -> None:
-        super().__init__(core, facts, mechanism, utils)
-        self._verifier: ScramVerifier | None = None
-        self._verifier_of: User | None = None
-        self.verifier_is_real = False
+    def __init__(
+        self,
+        core: ServerCore,
+        facts: Facts,
+        mechanism: str,
+        utils: SaslUtils,
+        plus: bool = False,
+    ) -> None:
+        self._core = core
+        self.facts = facts
+        self.mechanism = mechanism
+        self.plus = plus
+        self.utils = utils
+        self.error = self.user = self.bound = self.detail = None
+        # The last verifier that was given out, for whom, and whether it is theirs.
+        self._issued: tuple[ScramVerifier, User, bool] | None = None
         # Kept for auto_transition only, between a good password and the end.
-        self._password: bytes | None = None
+        self.verified_password: bytes | None = None
         self.true_result: Result | None = None
 
     # --- refusing ---------------------------------------------------------------
@@ -73,7 +91,7 @@ class ServerContext(Context["ServerCore"]):
         """
         self.true_result = result
         # The one that is kept is never raised, for what is raised gathers frames.
-        self.doom.error = AuthenticationError(detail=detail, wire=wire)
+        self.error = AuthenticationError(detail=detail, wire=wire)
         raise AuthenticationError(detail=detail, wire=wire)
 
     def _grant(
@@ -83,12 +101,13 @@ class ServerContext(Context["ServerCore"]):
         if user is not self.user:
             self.refuse("the proof is for a user of another exchange", result=Result.FAIL)
         result = user.found.result
-        if result is Result.NOUSER and not externally:
-            self.refuse(f"no such user: {user.authid!r}", result=Result.NOUSER)
-        if result is Result.DISABLED:
-            self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
-        if result not in KNOWN and result is not Result.NOUSER:
-            self.refuse(f"the store says {result.name} of user {user.authid!r}", result=result)
+        if result is not _OK:
+            if result is Result.NOUSER and not externally:
+                self.refuse(f"no such user: {user.authid!r}", result=Result.NOUSER)
+            if result is Result.DISABLED:
+                self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
+            if result not in KNOWN and result is not Result.NOUSER:
+                self.refuse(f"the store says {result.name} of user {user.authid!r}", result=result)
         return Verified(MINT, self, user, how, anonymous=anonymous)
 
     # --- who it is ---------------------------------------------------------------
@@ -102,7 +121,7 @@ class ServerContext(Context["ServerCore"]):
         Raises:
             PeerError: a name is not acceptable.
         """
-        return self.adopt(authid, authzid, Found(Result.NOVERIFY))
+        return self.adopt(authid, authzid, _UNVERIFIED)
 
     # --- SCRAM ---------------------------------------------------------------------
 
@@ -114,32 +133,40 @@ class ServerContext(Context["ServerCore"]):
         iterations); `verify_scram` refuses it always. It is the same each time for the
         same name.
         """
-        core = self._core
         found = user.found
-        decoy = decoy_verifier(
-            found.decoy_secret or core.decoy_secret(),
-            hash_name,
-            user.authid,
-            min(found.decoy_iterations or core.scram_rounds, core.options.scram_iteration_cap),
+        # Always made, so that nobody's look-up is cheaper than another's.
+        octets = decoy_octets(
+            found.decoy_secret or self._core.decoy_secret(), hash_name, user.authid
         )
-        real = self._stored(user, hash_name) if found.result is Result.OK else None
-        if real is not None and cap is not None and real.iterations > cap:
-            self.seterror(
-                f"the verifier of {user.authid!r} has {real.iterations} iterations, more than "
-                "scram_iteration_cap; set the password anew"
-            )
-            real = None
-        self.verifier_is_real = real is not None
-        self._verifier = decoy if real is None else real
-        self._verifier_of = user
-        return self._verifier
+        verifier = None
+        if found.result is _OK:
+            verifier = found.verifiers.get(hash_name) or self._stored(user, hash_name)
+            if verifier is not None and cap is not None and verifier.iterations > cap:
+                self.seterror(
+                    f"the verifier of {user.authid!r} has {verifier.iterations} iterations, more "
+                    "than scram_iteration_cap; set the password anew"
+                )
+                verifier = None
+        real = verifier is not None
+        if verifier is None:
+            core = self._core
+            rounds = found.decoy_iterations or core.scram_rounds
+            verifier = decoy_of(octets, hash_name, min(rounds, core.options.scram_iteration_cap))
+        self._issued = verifier, user, real
+        return verifier
+
+    @property
+    def verifier_is_real(self) -> bool:
+        """Whether the last verifier that `verifier` gave is the user's own, and no decoy."""
+        return self._issued is not None and self._issued[2]
 
     def _stored(self, user: User, hash_name: str) -> ScramVerifier | None:
-        real = user.found.verifiers.get(hash_name)
-        if real is not None:
-            return real
+        """The user's verifier, from a store that does not keep them parsed."""
+        values = user.properties.get("*" + VERIFIERS)
+        if not values:
+            return None
         prefix = b"SCRAM-%s$" % hash_name.encode("ascii")
-        for value in user.properties.get("*" + VERIFIERS):
+        for value in values:
             if value.startswith(prefix):
                 try:
                     return parse_verifier(value)
@@ -160,11 +187,13 @@ class ServerContext(Context["ServerCore"]):
             AuthenticationError: it does not match; `wire` is `e=invalid-proof`, also for
                 unknown users.
         """
-        wire = b"e=invalid-proof"
         matches = proof_matches(verifier, auth_message, proof)
-        if verifier is not self._verifier or user is not self._verifier_of:
-            self.refuse("the verifier is not of this exchange", result=Result.FAIL, wire=wire)
-        if not self.verifier_is_real:
+        issued = self._issued
+        if issued is None or verifier is not issued[0] or user is not issued[1]:
+            self.refuse(
+                "the verifier is not of this exchange", result=Result.FAIL, wire=INVALID_PROOF
+            )
+        if not issued[2]:
             result = user.found.result
             why = {
                 Result.NOUSER: "no such user",
@@ -174,10 +203,10 @@ class ServerContext(Context["ServerCore"]):
             self.refuse(
                 f"{why}: {user.authid!r}",
                 result=Result.NOUSERPASS if result is Result.OK else result,
-                wire=wire,
+                wire=INVALID_PROOF,
             )
         if not matches:
-            self.refuse(f"wrong proof for user {user.authid!r}", wire=wire)
+            self.refuse(f"wrong proof for user {user.authid!r}", wire=INVALID_PROOF)
         return self._grant(user, "scram")
 
     # --- secrets compared -------------------------------------------------------------
@@ -209,7 +238,8 @@ class ServerContext(Context["ServerCore"]):
             ConfigError: `pwcheck_method` names an unknown method (NOMECH).
         """
         user, method, prepared = yield from check(self, self._core, authid, password, authzid)
-        self._password = prepared if self._core.auto_transition else None
+        if self._core.auto_transition:
+            self.verified_password = prepared
         return self._grant(user, f"password:{method}", externally=method != AUXPROP)
 
     # --- identities that others vouch for ------------------------------------------------
@@ -302,18 +332,10 @@ class ServerContext(Context["ServerCore"]):
             and self._core.can_bind(self.mechanism)
         )
 
-    def take_password(self) -> bytes | None:
-        """Hand the verified password over for auto_transition, and forget it."""
-        password, self._password = self._password, None
-        return password
-
     def forget(self) -> None:
         """Drop everything secret at the end of the exchange."""
-        self._password = None
-        self._verifier = self._verifier_of = None
-        if self.user is not None:
-            wanted = self.facts.properties
-            for name in ("*" + PASSWORD, "*" + VERIFIERS, PASSWORD, VERIFIERS):
-                if name not in wanted:
-                    self.user.properties.erase(name)
-            self.user.found = Found(self.user.found.result)
+        self.verified_password = self._issued = None
+        user = self.user
+        if user is not None:
+            user.found = _BARE[user.found.result]
+            user.properties.erase_all(SECRETS, self.facts.properties)

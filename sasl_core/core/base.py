@@ -36,7 +36,6 @@ from sasl_core.utils import SaslUtils
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from logging import Logger
 
     from sasl_core.facts import Facts
     from sasl_core.flags import CanonFlag
@@ -79,12 +78,20 @@ class Offer:
         self.refused = refused
 
 
-class Traits:
-    """A mechanism's metadata as plain bools."""
+class Permit:
+    """A mechanism that may be used on one kind of connection.
 
-    __slots__ = ("mutual_auth", "server_first")
+    Holds what every exchange asks of it, so that nobody asks twice: operations on flags
+    cost a microsecond each. `base` is the name without -PLUS.
+    """
 
-    def __init__(self, plug: MechanismPlug) -> None:
+    __slots__ = ("base", "mutual_auth", "plug", "plus", "server_first", "utils")
+
+    def __init__(self, name: str, plug: Any, utils: SaslUtils) -> None:
+        self.base: str = plug.name
+        self.plus = name != plug.name
+        self.plug = plug
+        self.utils = utils
         self.server_first = bool(plug.features & Feature.SERVER_FIRST)
         self.mutual_auth = bool(plug.security_flags & SecurityFlag.MUTUAL_AUTH)
 
@@ -128,11 +135,13 @@ class Core(ABC):
         self.canon_context = CanonContext(service, host, self.realm, self.side)
         self.canonicalizer_name = options.canon_user_plugin
         self._canonicalize: Callable[[CanonContext, str, CanonFlag], str] | None = None
-        self._traits: dict[str, Traits] = {}
-        self._offers: dict[tuple[object, ...], Offer] = {}
+        self._offers: dict[object, Offer] = {}
         self._single: dict[tuple[object, ...], Refusal | None] = {}
+        self.permits: dict[tuple[str, object], Permit] = {}
         self._utils: dict[tuple[str, str], SaslUtils] = {}
-        self._logger: Logger | None = None
+        self._log: Callable[..., None] | None = None
+        self.logs: Callable[[int], bool] = self._first_logs
+        """Whether the standard `logging` lets a level through."""
         self.closed = False
 
     # --- plugs -----------------------------------------------------------------
@@ -153,32 +162,12 @@ class Core(ABC):
             PluginError: it is not installed, cannot be loaded, or lacks this side.
         """
 
-    def canonicalize(self, name: str, flags: CanonFlag) -> str:
-        """The configured canonicaliser's word on one identity.
-
-        Raises:
-            PeerError: the name is not acceptable.
-            PluginError: the plugin cannot be loaded, or broke.
-        """
-        method = self._canonicalize
-        if method is None:
-            plug = self.plugs.get("canon_user", self.canonicalizer_name)
-            method = plug.canon_user_server if self.side is Side.SERVER else plug.canon_user_client
-            self._canonicalize = method
-        try:
-            return method(self.canon_context, name, flags)
-        except SaslError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
-            failure = foreign(error, self.canonicalizer_name)
-        raise failure
-
     def identity(self, name: str, flags: CanonFlag) -> str:
-        """`name` canonicalised and held to the rules that every identity obeys.
+        """`name` canonicalised as configured, and held to the rules that every identity obeys.
 
         Raises:
             PeerError: it is not acceptable, before or after.
-            PluginError: the canonicaliser broke.
+            PluginError: the canonicaliser cannot be loaded, or broke.
         """
         if len(name) > NAME_LIMIT:
             raise PeerError(
@@ -186,19 +175,37 @@ class Core(ABC):
                 code="name-too-long",
                 detail=f"user name of {len(name)} characters, at most {NAME_LIMIT} are accepted",
             )
-        canonical = self.canonicalize(name, flags)
-        if not is_a(canonical, str):
-            raise PluginError(
-                self.canonicalizer_name, "", f"returned {type(canonical).__name__} instead of str"
-            )
-        if not canonical or len(canonical) > NAME_LIMIT or not canonical.isprintable():
+        method = self._canonicalize
+        if method is None:
+            method = self._load_canonicalizer()
+        try:
+            canonical = method(self.canon_context, name, flags)
+        except SaslError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes ours.
+            failure = foreign(error, self.canonicalizer_name)
+        else:
+            if type(canonical) is not str and not is_a(canonical, str):
+                raise PluginError(
+                    self.canonicalizer_name,
+                    "",
+                    f"returned {type(canonical).__name__} instead of str",
+                )
+            if canonical and len(canonical) <= NAME_LIMIT and canonical.isprintable():
+                return canonical
             raise PeerError(
                 "the user name is not acceptable",
                 code="bad-name",
                 detail=f"user name {printable(name)!r} is empty, too long or holds control "
                 "characters once canonicalised",
             )
-        return canonical
+        raise failure
+
+    def _load_canonicalizer(self) -> Callable[[CanonContext, str, CanonFlag], str]:
+        plug = self.plugs.get("canon_user", self.canonicalizer_name)
+        method = plug.canon_user_server if self.side is Side.SERVER else plug.canon_user_client
+        self._canonicalize = method
+        return method
 
     def store(self, name: str) -> AuxpropPlug:
         """The property store `name`.
@@ -209,25 +216,15 @@ class Core(ABC):
         """
         return self.plugs.get("auxprop", name)
 
-    def traits(self, name: str) -> Traits:
-        """The metadata of the mechanism `name` that every exchange asks for.
-
-        Operations on flags cost a microsecond each, so they are done once.
-        """
-        found = self._traits.get(name)
-        if found is None:
-            found = self._traits[name] = Traits(self.mechanism(name))
-        return found
-
     # --- choice ------------------------------------------------------------------
 
     def offer(self, facts: Facts) -> Offer:
         """What may be used on a connection of these facts."""
-        found = self._offers.get(facts.key)
+        found = self._offers.get(facts.kind)
         if found is None:
             if len(self._offers) >= CACHED_OFFERS:
                 self._offers.clear()
-            found = self._offers[facts.key] = self._make_offer(facts)
+            found = self._offers[facts.kind] = self._make_offer(facts)
         return found
 
     def _make_offer(self, facts: Facts) -> Offer:
@@ -265,7 +262,7 @@ class Core(ABC):
 
     def refusal(self, name: str, facts: Facts) -> Refusal | None:
         """Why `name` cannot be used on a connection of these facts; None if it can."""
-        key = (name, facts.key)
+        key = (name, facts.kind)
         try:
             return self._single[key]
         except KeyError:
@@ -277,6 +274,21 @@ class Core(ABC):
         if why is None or base_name(name) in self.registry.names("mechanisms"):
             self._single[key] = why
         return why
+
+    def permit(self, name: str, facts: Facts) -> Permit | None:
+        """The mechanism `name` on a connection of these facts; None: see `refusal`.
+
+        Kept in `permits` under both; an exchange looks there first.
+        """
+        key = (name, facts.kind)
+        found = self.permits.get(key)
+        if found is None and self.refusal(name, facts) is None:
+            if len(self.permits) >= CACHED_OFFERS:
+                self.permits.clear()
+            base = base_name(name)
+            plug = self.mechanism(base)
+            found = self.permits[key] = Permit(name, plug, self.utils("mechanisms", base))
+        return found
 
     def _make_refusal(self, name: str, facts: Facts) -> Refusal | None:
         if not is_mechanism_name(name):
@@ -314,6 +326,7 @@ class Core(ABC):
             return
         self.closed = True
         self.jobs.clear()
+        self.permits.clear()
         for failure in (*self.plugs.close(), *self.once.close()):
             self.log_failure("closing", failure)
 
@@ -328,14 +341,17 @@ class Core(ABC):
 
         What comes from outside is an argument and never part of `text`, and made printable.
         """
-        logger = self._logger
-        if logger is None:
-            import logging
-
-            logger = self._logger = logging.getLogger(f"sasl_core.{self.service}")
-        if logger.isEnabledFor(level):
+        if self.logs(level) and self._log is not None:
             with suppress(Exception):
-                logger.log(level, text, *(printable(item, 2000) for item in arguments))
+                self._log(level, text, *(printable(item, 2000) for item in arguments))
+
+    def _first_logs(self, level: int) -> bool:
+        """Import `logging`, and let the logger itself be asked from now on."""
+        import logging
+
+        logger = logging.getLogger(f"sasl_core.{self.service}")
+        self._log, self.logs = logger.log, logger.isEnabledFor
+        return logger.isEnabledFor(level)
 
 
 def _configuration(config: Config, appname: str) -> Configuration:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sasl_core.audit import AuditListener
-    from sasl_core.needs import User
+    from sasl_core.names import UserName
+    from sasl_core.needs import Found, User
     from sasl_core.plugs import PwcheckPlug
 
 
@@ -73,6 +74,8 @@ class ServerCore(Core):
                 raise UsageError(f"a store is an AuxpropPlug, not a {type(store).__name__}")
         self.given_stores = tuple(stores)
         self._stores: tuple[AuxpropPlug, ...] | None = self.given_stores or None
+        # The one store's read, where it never blocks; known after the first look-up.
+        self.read_at_once: Callable[[UserName, Sequence[str]], Found] | None = None
         self._has_checkpass = has_checkpass
         configured = options.pwcheck_method
         # The callback goes first, wherever the list names it.
@@ -98,6 +101,7 @@ class ServerCore(Core):
             *audit,
             *self._audit_plugins(),
         )
+        self.may_log_success = options.log_level >= LOG_SUCCESS
 
     def _audit_plugins(self) -> list[Callable[[AuditEvent], None]]:
         listeners: list[Callable[[AuditEvent], None]] = []
@@ -250,7 +254,8 @@ class ServerCore(Core):
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - no part of the decision.
                     self.log_failure("an audit listener failed", error)
         ok = result is Result.OK
-        if self.options.log_level >= (LOG_SUCCESS if ok else LOG_FAILURE):
+        level = self.options.log_level
+        if level >= (LOG_SUCCESS if ok else LOG_FAILURE) and self.logs(INFO if ok else WARNING):
             self.log(
                 INFO if ok else WARNING,
                 "%s %s: mechanism=%s authid=%s authzid=%s remote=%s detail=%s",

@@ -21,9 +21,7 @@ from sasl_core.errors import PeerError, PluginError, SaslError, UsageError, prin
 from sasl_core.exchange import Exchange, foreign
 from sasl_core.layer import Layer
 from sasl_core.needs import (
-    Found,
     NeedAuthorize,
-    NeedBase,
     NeedCall,
     NeedCallback,
     NeedDerivation,
@@ -99,9 +97,10 @@ class Phase(IntEnum):
     """Where a negotiation is.
 
     RUNNING: a call has not returned yet, and no other is taken. ASKING: a need waits for
-    its answer. PEER: the peer's message is due. LAST: a server's last data are out, an
-    empty answer is due. THROUGH: a client's mechanism is satisfied, and the protocol's own
-    success is due (`finish`).
+    its answer. PEER: the peer's message is due. LAST: an empty one is due and nothing else,
+    because a server's last data are out, or because the protocol has no room for a client's
+    first. THROUGH: a client's mechanism is satisfied, and the protocol's own success is due
+    (`finish`).
     """
 
     IDLE = 0
@@ -130,9 +129,14 @@ def check_text(what: str, text: object) -> None:
         raise UsageError(f"a {what} is a string, not {type(text).__name__}")
 
 
-def need_type(need: object) -> type[object]:
-    """The kind of a need."""
-    return type(need)
+def _nothing() -> Needs[Success]:
+    yield from ()
+    return Success()
+
+
+NONE: Final[Exchange[Success]] = Exchange(_nothing(), (), Success, "no exchange")
+"""Stands for the exchange where none runs: it is closed, and answers with a UsageError."""
+NONE.close()
 
 
 class Negotiation(Sealed, ABC):
@@ -151,17 +155,18 @@ class Negotiation(Sealed, ABC):
         "phase",
     )
 
-    def __init__(self, core: Core, facts: Facts) -> None:
-        self.core = core
-        self.facts = facts
-        self.phase = IDLE
-        self.need: Need | None = None
-        self.mechanism: str | None = None
-        self.layer: Layer | None = None
-        self._exchange: Exchange[Success] | None = None
-        self._received = 0
-        self._derived = False
-        self._detail: str | None = None
+    # Each side's `__init__` sets them all: every exchange pays for a call of another one.
+    core: Core
+    facts: Facts
+    phase: Phase
+    need: Need | None
+    mechanism: str | None
+    layer: Layer | None
+    _exchange: Exchange[Success]
+    _received: int
+    # Left unset until they are needed, as most exchanges never need them.
+    _derived: bool
+    _detail: str | None
 
     # --- the driver's calls ------------------------------------------------------
 
@@ -175,24 +180,30 @@ class Negotiation(Sealed, ABC):
             UsageError: no message is due, or `message` is not bytes.
             SaslError: the exchange failed.
         """
-        failure: BaseException
         phase = self.phase
-        try:
-            if phase is not PEER and phase is not LAST:
-                self._out_of_order("no message of the peer is due")
-            if not is_a(message, bytes):
-                raise UsageError(f"a message is bytes, not {type(message).__name__}")
-        except UsageError as error:
-            failure = sever(error)
+        if (phase is not PEER and phase is not LAST) or (
+            type(message) is not bytes and not is_a(message, bytes)
+        ):
+            failure: BaseException = sever(self._unheard(message))
         else:
             self.phase = RUNNING
+            self._received = received = self._received + 1
             try:
-                self._check_message(message)
-                return self._heard(message, last=phase is LAST)
+                if received > MESSAGES_LIMIT or len(message) > MESSAGE_LIMIT:
+                    self._refuse_message(message)
+                if phase is PEER:
+                    return self._pump(self._exchange.resume(message))
+                return self._heard_last(message)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
                 failure = self._failed(error)
         message = b""
         raise failure
+
+    def _unheard(self, message: object) -> UsageError:
+        """Why `message` is not heard."""
+        if self.phase is not PEER and self.phase is not LAST:
+            return self._out_of_order("no message of the peer is due")
+        return UsageError(f"a message is bytes, not {type(message).__name__}")
 
     def answer(self, value: object) -> Need | Reply:
         """Go on with the answer to the last need.
@@ -203,19 +214,9 @@ class Negotiation(Sealed, ABC):
             UsageError: nothing was asked.
             SaslError: the exchange failed.
         """
-        failure: BaseException
-        need: NeedBase[Any] | None = self.need
-        try:
-            if self.phase is not ASKING or need is None:
-                self._out_of_order("nothing was asked")
-            wanted: Any = Found if type(need) is NeedUser else need.answer_type
-            if not isinstance(value, wanted):
-                raise UsageError(
-                    f"{type(need).__name__} is not answered by a {type(value).__name__}",
-                    code="wrong-answer",
-                )
-        except UsageError as error:
-            failure = sever(error)
+        need: Any = self.need
+        if self.phase is not ASKING or not isinstance(value, need.supplied_type):
+            failure: BaseException = sever(self._unanswered(value))
         else:
             self.phase = RUNNING
             self.need = None
@@ -227,6 +228,15 @@ class Negotiation(Sealed, ABC):
         value = need = None
         raise failure
 
+    def _unanswered(self, value: object) -> UsageError:
+        """Why `value` is no answer."""
+        if self.phase is not ASKING:
+            return self._out_of_order("nothing was asked")
+        return UsageError(
+            f"{type(self.need).__name__} is not answered by a {type(value).__name__}",
+            code="wrong-answer",
+        )
+
     def fail(self, error: Exception) -> Need | Reply:
         """Go on with the failure to answer: `error` is raised where the need was yielded.
 
@@ -235,7 +245,7 @@ class Negotiation(Sealed, ABC):
         """
         need = self.need
         if self.phase is not ASKING or need is None:
-            self._out_of_order("nothing was asked")
+            raise self._out_of_order("nothing was asked")
         if not is_a(error, Exception):
             raise UsageError(f"a failure is an exception, not a {type(error).__name__}")
         self.phase = RUNNING
@@ -251,15 +261,19 @@ class Negotiation(Sealed, ABC):
 
     def _failed_to_answer(self, need: Need, error: SaslError) -> Need | Reply:
         del need
-        return self._pump(self._running().fail(error))
+        return self._pump(self._exchange.fail(error))
 
     def close(self) -> None:
         """End it. Closes the exchange and the security layer; idempotent."""
-        if self.phase is CLOSED:
-            return
+        phase = self.phase
         self.phase = CLOSED
-        self._drop()
-        self._close_layer()
+        if phase is DONE:
+            # Everything but the layer was let go of then.
+            if self.layer is not None:
+                self._close_layer()
+        elif phase is not CLOSED:
+            self._drop()
+            self._close_layer()
 
     # --- what became of it ---------------------------------------------------------
 
@@ -313,11 +327,11 @@ class Negotiation(Sealed, ABC):
     def error_detail(self) -> str | None:
         """Why it failed, for the administrator. Never show it to the peer."""
         context = self._current()
-        return self._detail if context is None else context.detail
+        return getattr(self, "_detail", None) if context is None else context.detail
 
     # --- the machine ------------------------------------------------------------------
 
-    def _out_of_order(self, why: str) -> NoReturn:
+    def _out_of_order(self, why: str) -> UsageError:
         phase = self.phase
         if phase is IDLE:
             why = "nothing was started"
@@ -325,7 +339,7 @@ class Negotiation(Sealed, ABC):
             why = f"{why}: another call is under way"
         elif phase >= DONE:
             why = f"the exchange is over ({phase.name.lower()}); a new attempt needs a new session"
-        raise UsageError(why, code="out-of-order")
+        return UsageError(why, code="out-of-order")
 
     def _begin(self) -> None:
         self.core.check_open()
@@ -335,47 +349,37 @@ class Negotiation(Sealed, ABC):
             )
         self.phase = RUNNING
 
-    def _running(self) -> Exchange[Success]:
-        exchange = self._exchange
-        if exchange is None:  # pragma: no cover - the phase says there is one.
-            raise UsageError("nothing was started", code="out-of-order")
-        return exchange
-
-    def _run(self, body: Needs[Success], needs: frozenset[type], label: str) -> Any:
-        context = self._current()
-        self._exchange = exchange = Exchange(
-            body, needs, Success, label=label, doom=None if context is None else context.doom
-        )
-        return exchange.start()
-
     def _surface(self, need: Need) -> Need:
         self._enter(ASKING)
         self.need = need
         return need
 
     def _enter(self, phase: Phase) -> None:
-        """Leave RUNNING. A session that was closed meanwhile does not come back to life."""
+        """Leave RUNNING."""
         if self.phase is not RUNNING:
-            raise UsageError("the session was closed while it ran", code="closed")
+            self._closed_meanwhile()
         self.phase = phase
 
-    def _check_message(self, message: bytes) -> None:
-        self._received += 1
+    @staticmethod
+    def _closed_meanwhile() -> NoReturn:
+        """A session that was closed while it ran does not come back to life."""
+        raise UsageError("the session was closed while it ran", code="closed")
+
+    def _refuse_message(self, message: bytes) -> NoReturn:
         if len(message) > MESSAGE_LIMIT:
             raise PeerError(
                 "the message is too long",
                 code="message-too-long",
                 detail=f"a message of {len(message)} bytes; at most {MESSAGE_LIMIT} are accepted",
             )
-        if self._received > MESSAGES_LIMIT:
-            raise PeerError(
-                "too many messages",
-                code="too-many-messages",
-                detail=f"more than {MESSAGES_LIMIT} messages in one exchange",
-            )
+        raise PeerError(
+            "too many messages",
+            code="too-many-messages",
+            detail=f"more than {MESSAGES_LIMIT} messages in one exchange",
+        )
 
     def _count_derivation(self) -> None:
-        if self._derived:
+        if getattr(self, "_derived", False):
             raise PluginError(
                 self.mechanism or "?", "", "asks for a second key derivation in one exchange"
             )
@@ -386,15 +390,15 @@ class Negotiation(Sealed, ABC):
         """The exchange's context, once there is one."""
 
     @abstractmethod
-    def _heard(self, message: bytes, *, last: bool) -> Need | Reply:
-        """Resume with a message of the peer; `last`: the answer to a server's last data."""
+    def _heard_last(self, message: bytes) -> Need | Reply:
+        """Go on with the message that had to be empty (phase LAST)."""
 
     @abstractmethod
     def _answered(self, need: Any, value: object) -> Need | Reply:
         """Resume with a checked answer to `need`."""
 
     @abstractmethod
-    def _pump(self, need: Any) -> Need | Reply:
+    def _pump(self, need: Need | None) -> Need | Reply:
         """Handle what the exchange asks until something surfaces."""
 
     @abstractmethod
@@ -404,17 +408,16 @@ class Negotiation(Sealed, ABC):
     def _drop(self) -> None:
         """Let go of everything that may hold a secret."""
         self.need = None
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.close()
+        exchange, self._exchange = self._exchange, NONE
+        exchange.close()
 
     def _take_over(self, success: Success) -> None:
         """Hold what a mechanism ends with to its types, and become the owner of its layer."""
         layer: object = success.layer
-        if is_a(layer, Layer):
+        if layer is not None:
+            if not is_a(layer, Layer):
+                self._abandon(f"returned a layer that is a {type(layer).__name__}")
             self.layer = success.layer
-        elif layer is not None:
-            self._abandon(f"returned a layer that is a {type(layer).__name__}")
         self._check_output(success.data)
 
     def _check_output(self, data: object) -> None:
@@ -423,12 +426,14 @@ class Negotiation(Sealed, ABC):
 
     def _strength_problem(self) -> str | None:
         """What is wrong with the layer that was negotiated, or with its absence."""
-        security = self.facts.security or self.core.security
-        ssf = 0 if self.layer is None else self.layer.ssf
-        external = self.facts.external_ssf
+        facts = self.facts
+        security = facts.security or self.core.security
+        layer = self.layer
+        ssf = 0 if layer is None else layer.ssf
+        external = facts.external_ssf
         if ssf + external < security.min_ssf:
             return f"ended with SSF {ssf} on top of {external}; min_ssf is {security.min_ssf}"
-        if self.layer is None:
+        if layer is None:
             return None
         if not security.maxbufsize:
             return "ended with a security layer, which maxbufsize 0 forbids"

@@ -7,8 +7,9 @@ on the protocol's own success message, fails unless the mechanism is satisfied.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from sasl_core._checks import is_a
 from sasl_core.choice import in_order, split_names
 from sasl_core.context import ClientContext
 from sasl_core.edge import call, sever
@@ -20,6 +21,7 @@ from sasl_core.errors import (
     UsageError,
     printable,
 )
+from sasl_core.exchange import Exchange
 from sasl_core.flags import BindingPolicy, Feature, SecurityFlag
 from sasl_core.names import PLUS, base_name
 from sasl_core.needs import (
@@ -34,22 +36,28 @@ from sasl_core.needs import (
 )
 from sasl_core.negotiation.base import (
     DONE,
+    IDLE,
+    LAST,
     MECHANISM_NEEDS,
+    MESSAGE_LIMIT,
+    MESSAGES_LIMIT,
+    NONE,
     PEER,
     RUNNING,
     THROUGH,
     Negotiation,
+    Phase,
     Reply,
     check_data,
-    need_type,
 )
-from sasl_core.outcome import VerifiedPeer
+from sasl_core.outcome import Success, VerifiedPeer
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from sasl_core.core import ClientCore
+    from sasl_core.core.base import Permit
     from sasl_core.errors import SaslError
     from sasl_core.facts import Facts
     from sasl_core.needs import Need, Prompt
@@ -59,7 +67,8 @@ __all__ = ["ClientNegotiation"]
 
 # A client has no users to look up and no passwords to check.
 CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore}
-NOTHING = object()
+USER, _REQUIRE = PromptId.USER, BindingPolicy.REQUIRE
+FINISHABLE = frozenset({PEER, LAST, THROUGH, DONE})
 CACHED_NAMES = 32
 
 
@@ -78,6 +87,7 @@ class ClientNegotiation(Negotiation):
         "_held",
         "_interactive",
         "_over",
+        "_permit",
         "_spoken",
         "rejected",
     )
@@ -92,12 +102,19 @@ class ClientNegotiation(Negotiation):
         *,
         interactive: bool = False,
     ) -> None:
-        super().__init__(core, facts)
+        self.core = core  # pyright: ignore[reportIncompatibleVariableOverride] - a side's own core
+        self.facts = facts
+        self.phase = IDLE
+        self.need = self.mechanism = self.layer = None
+        self._exchange = NONE
+        self._received = 0
         self._context: ClientContext | None = None
+        self._permit: Permit | None = None
         self._answers = dict(answers)
         self._asked: tuple[str | None, ...] = ()
         self._interactive = interactive
-        self._held: object = NOTHING
+        # Our first message, until the server has sent the empty one that asks for it.
+        self._held: bytes | None = None
         self._spoken = False
         # The protocol has declared success; the mechanism still hears what came with it.
         self._over = False
@@ -106,24 +123,19 @@ class ClientNegotiation(Negotiation):
 
     # --- choice ---------------------------------------------------------------------
 
-    def _choose(self, offered: tuple[str, ...]) -> tuple[str, ClientPlug]:
+    def _choose(self, offered: tuple[str, ...]) -> str:
         """The first of ours that fits; the same each time for the same question."""
-        key = (
-            offered,
-            self.facts.key,
-            self._interactive,
-            bool(self._answers.get(PromptId.USER)),
-            *self._answers,
-        )
-        name = self.core.chosen.get(key)
+        core, answers = self.core, self._answers
+        key = (offered, self.facts.kind, self._interactive, bool(answers.get(USER)), *answers)
+        name = core.chosen.get(key)
         if name is None:
-            name, _ = self._choose_anew(offered)
+            name = self._choose_anew(offered)
             # An offer comes from a peer: only short ones are worth a place.
             if len(offered) <= CACHED_NAMES:
-                self.core.remember(key, name)
-        return name, self.core.mechanism(base_name(name))
+                core.remember(key, name)
+        return name
 
-    def _choose_anew(self, offered: tuple[str, ...]) -> tuple[str, ClientPlug]:
+    def _choose_anew(self, offered: tuple[str, ...]) -> str:
         core = self.core
         facts = self.facts
         rejected = self.rejected
@@ -143,7 +155,7 @@ class ClientNegotiation(Negotiation):
             why = core.refusal(name, facts)
             reason = self._own_reason(plug) if why is None else why.reason
             if reason is None:
-                return name, plug
+                return name
             rejected[name] = reason
         for name in offered:
             if name not in rejected and base_name(name) not in rejected:
@@ -199,12 +211,19 @@ class ClientNegotiation(Negotiation):
 
     def _start(self, offered: str | Iterable[str]) -> Need | Reply:
         names = split_names(offered)
-        name, plug = self._choose(names)
-        self.mechanism = name
+        core = self.core
+        self.mechanism = name = self._choose(names)
+        permit = core.permit(name, self.facts)
+        if permit is None:  # pragma: no cover - it was chosen because it is permitted.
+            self._abandon("is neither permitted nor refused")
+        self._permit = permit
         self._context = context = ClientContext(
-            self.core, self.facts, name, self.core.utils("mechanisms", plug.name), names
+            core, self.facts, name, permit.utils, names, permit.plus
         )
-        return self._pump(self._run(plug.converse(context), CLIENT_NEEDS, plug.name))
+        self._exchange = exchange = Exchange(
+            permit.plug.converse(context), CLIENT_NEEDS, Success, permit.base, context
+        )
+        return self._pump(exchange.start())
 
     def finish(self, data: bytes | None = None) -> Need | Reply:
         """The protocol says that authentication succeeded; `data` came with its message.
@@ -218,21 +237,21 @@ class ClientNegotiation(Negotiation):
         phase = self.phase
         try:
             check_data("success data", data)
-            if phase is not THROUGH and phase is not PEER and phase is not DONE:
-                self._out_of_order("there is nothing to finish")
+            if phase not in FINISHABLE:
+                raise self._out_of_order("there is nothing to finish")
         except UsageError as error:
             failure = sever(error)
         else:
             self.phase = RUNNING
             try:
-                return self._finish(data, through=phase is not PEER)
+                return self._finish(data, phase)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
                 failure = self._failed(error)
         data = None
         raise failure
 
-    def _finish(self, data: bytes | None, *, through: bool) -> Need | Reply:
-        if through:
+    def _finish(self, data: bytes | None, phase: Phase) -> Need | Reply:
+        if phase is THROUGH or phase is DONE:
             if data:
                 raise PeerError(
                     "unexpected data with success",
@@ -240,71 +259,64 @@ class ClientNegotiation(Negotiation):
                     detail="the server sent data with its success, and the mechanism expects none",
                 )
             self._enter(DONE)
-            return Reply(None, done=True)
-        if data is None or self._held is not NOTHING:
+            return Reply(None, True)
+        if data is None or phase is LAST:
             raise AuthenticationError(
                 code="server-not-verified",
                 result=Result.BADSERV,
                 detail="the server declared success before the mechanism was through",
             )
-        self._check_message(data)
+        self._received += 1
+        if len(data) > MESSAGE_LIMIT or self._received > MESSAGES_LIMIT:
+            self._refuse_message(data)
         self._over = True
-        return self._pump(self._running().answer(data))
-
-    def _check_over(self) -> None:
-        """Called when the mechanism has more to say: after the protocol's success it has not."""
-        if self._over:
-            raise PeerError(
-                "success in the middle of the exchange",
-                code="success-data",
-                detail="the server declared success, and the mechanism has more to say",
-            )
+        return self._pump(self._exchange.resume(data))
 
     def _current(self) -> ClientContext | None:
         return self._context
 
-    def _heard(self, message: bytes, *, last: bool) -> Need | Reply:
-        del last
-        held, self._held = self._held, NOTHING
-        if held is NOTHING:
-            return self._pump(self._running().answer(message))
+    def _heard_last(self, message: bytes) -> Need | Reply:
+        held, self._held = self._held, None
         if message:
             raise PeerError(
                 "the server was to send an empty challenge",
                 code="first-challenge",
                 detail="a challenge with data where the client speaks first",
             )
-        if self._exchange is None:
-            return self._through(cast("bytes | None", held))
+        if self._exchange is NONE:
+            return self._through(held)
         self._enter(PEER)
-        return Reply(cast("bytes | None", held), done=False)
+        return Reply(held, False)
 
-    def _answered(self, need: Any, value: object) -> Need | Reply:
+    def _answered(self, need: Any, value: Any) -> Need | Reply:
         if type(need) is NeedCallback:
-            value = self._merge(cast("tuple[Any, ...]", value), need.prompts)
-        return self._pump(self._running().answer(value))
+            value = self._merge(value, need.prompts)
+        return self._pump(self._exchange.resume(value))
 
-    def _pump(self, need: Any) -> Need | Reply:
+    def _pump(self, need: Need | None) -> Need | Reply:
         while need is not None:
-            kind = need_type(need)
-            if kind is NeedPeer:
-                self._check_over()
+            if type(need) is NeedPeer:
+                if self._over:
+                    self._over_already()
                 output: bytes | None = need.output
-                self._check_output(output)
+                if output is not None and type(output) is not bytes:
+                    self._check_output(output)
                 self._enter(PEER)
                 if output is not None and self._received == 0 and not self._spoken:
                     self._speak_first()
                     if not self.facts.initial_response:
                         self._held = output
-                        return Reply(None, done=False)
+                        self.phase = LAST
+                        return Reply(None, False)
                 elif output is None and self._received:
                     output = b""
-                return Reply(output, done=False)
-            if kind is NeedCallback:
-                rest = self._ask(need.prompts)
-                if not rest:
-                    need = self._running().answer(self._merge(()))
+                return Reply(output, False)
+            if type(need) is NeedCallback:
+                known = self._known(need.prompts)
+                if None not in known:
+                    need = self._exchange.resume(known)
                     continue
+                rest = tuple(p for p, a in zip(need.prompts, known, strict=True) if a is None)
                 if not self._interactive:
                     names = ", ".join(prompt.id.name for prompt in rest)
                     raise UsageError(
@@ -312,36 +324,47 @@ class ClientNegotiation(Negotiation):
                         "session(), or give interact=",
                         code="no-answer",
                     )
+                self._asked = known
                 return self._surface(NeedCallback(rest))
-            if kind is NeedDerivation:
+            if type(need) is NeedDerivation:
                 self._count_derivation()
             return self._surface(need)
         return self._completed()
 
+    def _over_already(self) -> NoReturn:
+        """The mechanism has more to say; after the protocol's success it has not."""
+        raise PeerError(
+            "success in the middle of the exchange",
+            code="success-data",
+            detail="the server declared success, and the mechanism has more to say",
+        )
+
     def _speak_first(self) -> None:
         """Note the first message of ours that goes before any of the server's (G5)."""
         self._spoken = True
-        if self.core.traits(base_name(self.mechanism or "")).server_first:
+        if self._permit is not None and self._permit.server_first:
             self._abandon("speaks before the server, although it has the server first")
 
     # --- prompts ------------------------------------------------------------------------
 
-    def _ask(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
-        """Answer what is known; return the prompts that are left."""
+    def _known(self, prompts: tuple[Prompt, ...]) -> tuple[str | None, ...]:
+        """The answers that need nobody to be asked, in the order of the prompts."""
+        given: Mapping[PromptId, Any] = self._answers
         known: list[str | None] = []
         for prompt in prompts:
-            answer = self._answers.get(prompt.id)
-            if callable(answer):
-                answer = call(f"the answer to {prompt.id.name}", answer, prompt)
-                if not isinstance(cast("object", answer), str):
+            answer: Any = given.get(prompt.id)
+            if answer is None:
+                if not self._interactive:
+                    answer = prompt.default
+            elif type(answer) is not str:
+                if callable(answer):
+                    answer = call(f"the answer to {prompt.id.name}", answer, prompt)
+                if not is_a(answer, str):
                     raise UsageError(f"the answer to {prompt.id.name} is not a string")
-            if answer is None and prompt.default is not None and not self._interactive:
-                answer = prompt.default
             known.append(answer)
-        self._asked = tuple(known)
-        return tuple(p for p, answer in zip(prompts, known, strict=True) if answer is None)
+        return tuple(known)
 
-    def _merge(self, rest: tuple[Any, ...], prompts: tuple[Prompt, ...] = ()) -> tuple[str, ...]:
+    def _merge(self, rest: tuple[Any, ...], prompts: tuple[Prompt, ...]) -> tuple[str, ...]:
         """All answers in the order of the mechanism's prompts; `rest` are those to `prompts`."""
         asked, self._asked = self._asked, ()
         if len(rest) != asked.count(None) or not all(isinstance(item, str) for item in rest):
@@ -356,7 +379,7 @@ class ClientNegotiation(Negotiation):
 
     def _completed(self) -> Reply:
         context = self._context
-        exchange = self._running()
+        exchange = self._exchange
         success = exchange.result
         if success is None or context is None:  # pragma: no cover - the exchange has checked it.
             self._abandon("ended without a Success")
@@ -364,28 +387,26 @@ class ClientNegotiation(Negotiation):
         if context.user is None:
             self._abandon("ended without canon_user")
         peer = success.peer
-        traits = self.core.traits(base_name(self.mechanism or ""))
-        if traits.mutual_auth and peer is None:
-            self._abandon("promises mutual authentication, and returned no verified peer")
-        if peer is not None and (type(peer) is not VerifiedPeer or peer.origin is not context):
+        if peer is None:
+            if self._permit is None or self._permit.mutual_auth:
+                self._abandon("promises mutual authentication, and returned no verified peer")
+        elif type(peer) is not VerifiedPeer or peer.origin is not context:
             self._abandon("returned a verified peer of another exchange")
-        if context.bound is None and (
-            context.plus or self.facts.binding_policy is BindingPolicy.REQUIRE
-        ):
+        if context.bound is None and (context.plus or self.facts.binding_policy is _REQUIRE):
             context.refuse("the exchange ended without channel binding", result=Result.BADBINDING)
         problem = self._strength_problem()
         if problem is not None:
             context.refuse(problem, result=Result.TOOWEAK)
         data = success.data
-        if data is not None:
-            self._check_over()
-        self._exchange = None
+        if data is not None and self._over:
+            self._over_already()
+        self._exchange = NONE
         if self._received == 0 and data is not None and not self._spoken:
             self._speak_first()
             if not self.facts.initial_response:
                 self._held = data
-                self._enter(PEER)
-                return Reply(None, done=False)
+                self._enter(LAST)
+                return Reply(None, False)
         elif data is None and self._received and not self.facts.success_data:
             # G8: the server's last message was a challenge, and is owed an answer.
             data = b""
@@ -395,13 +416,13 @@ class ClientNegotiation(Negotiation):
         """The mechanism is satisfied; whether the server is, its protocol will say."""
         self._enter(DONE if self._over else THROUGH)
         self._drop()
-        return Reply(data, done=True)
+        return Reply(data, True)
 
     def _drop(self) -> None:
         super()._drop()
         self._answers.clear()
         self._asked = ()
-        self._held = NOTHING
+        self._held = None
 
     def _report(self, error: SaslError) -> None:
         self.core.log_refusal(self.mechanism, error)

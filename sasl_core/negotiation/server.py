@@ -8,10 +8,13 @@ where the protocol has no room for it in its success message (G6).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from sasl_core.accounts import transition
+from sasl_core._checks import is_a
+from sasl_core.accounts import look_up_at_once, transition
 from sasl_core.context import ServerContext
+from sasl_core.core.base import INFO
 from sasl_core.edge import sever
 from sasl_core.errors import (
     AuthenticationError,
@@ -22,6 +25,7 @@ from sasl_core.errors import (
     UsageError,
     printable,
 )
+from sasl_core.exchange import STARTED, Exchange
 from sasl_core.flags import Availability, BindingPolicy, CanonFlag, Decision
 from sasl_core.names import base_name
 from sasl_core.needs import (
@@ -35,16 +39,20 @@ from sasl_core.needs import (
     User,
 )
 from sasl_core.negotiation.base import (
+    ASKING,
     DONE,
     GLUE_NEEDS,
+    IDLE,
     LAST,
     MECHANISM_NEEDS,
+    MESSAGE_LIMIT,
+    NONE,
     PEER,
+    RUNNING,
     Negotiation,
     Reply,
     check_data,
     check_text,
-    need_type,
 )
 from sasl_core.outcome import Success, Verified
 from sasl_core.results import Result
@@ -53,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sasl_core.core import ServerCore
+    from sasl_core.core.base import Permit
     from sasl_core.facts import Facts
     from sasl_core.needs import Need
     from sasl_core.plugs import Needs
@@ -73,31 +82,45 @@ class ServerNegotiation(Negotiation):
         "_due",
         "_final",
         "_how",
-        "_initial",
         "_kind",
         "_later",
         "_opening",
-        "_outside",
         "_stage",
+        "asks_policy",
+        "asks_store",
     )
 
     core: ServerCore
+    # Left unset until they are needed, as most exchanges never need them.
+    _context: ServerContext
+    _due: tuple[NeedUser, ...]
+    _final: bytes | None
+    _how: str
+    _kind: str
 
-    def __init__(self, core: ServerCore, facts: Facts) -> None:
-        super().__init__(core, facts)
-        self._context: ServerContext | None = None
-        self._initial: bytes | None = None
-        # Until the mechanism has asked for the client's first message, or for its absence.
-        self._opening = True
+    def __init__(
+        self,
+        core: ServerCore,
+        facts: Facts,
+        asks_store: bool = True,
+        asks_policy: bool = True,
+    ) -> None:
+        self.core = core  # pyright: ignore[reportIncompatibleVariableOverride] - a side's own core
+        self.facts = facts
+        self.phase = IDLE
+        self.need = self.mechanism = self.layer = None
+        self._exchange = NONE
+        self._received = 0
+        # What the client said first, or that it said nothing, until the mechanism has heard it.
+        self._opening: tuple[bytes | None] | None = None
         self._stage = MECHANISM
-        self._final: bytes | None = None
-        self._due: tuple[NeedUser, ...] = ()
-        self._outside = False
-        self._banned: dict[str, str] | None = None
-        # Properties of the authzid that a mechanism asked for before its proof.
+        # What a mechanism asked of the authzid before its proof.
         self._later: tuple[str, ...] = ()
-        self._how = ""
-        self._kind = "login"
+        self._banned: dict[str, str] | None = None
+        self.asks_store = asks_store
+        """Whether a look-up surfaces that a store which never blocks would answer."""
+        self.asks_policy = asks_policy
+        """Whether `NeedAuthorize` surfaces; otherwise everybody may act as themselves (G13)."""
 
     # --- which mechanisms -----------------------------------------------------------
 
@@ -146,20 +169,47 @@ class ServerNegotiation(Negotiation):
             MechanismError: the mechanism is not for this connection, with the reason.
             SaslError: the exchange failed.
         """
-        failure: BaseException
+        if (
+            self.phase is not IDLE
+            or self.core.closed
+            or (type(mechanism) is not str and not is_a(mechanism, str))
+            or (type(initial) is not bytes and not is_a(initial, (bytes, NoneType)))
+        ):
+            failure: BaseException = sever(self._unstartable(mechanism, initial))
+        else:
+            self.phase = RUNNING
+            try:
+                core, facts = self.core, self.facts
+                permit = core.permits.get((mechanism, facts.kind))
+                if permit is None or self._banned is not None:
+                    permit = self._permitted(mechanism)
+                self.mechanism = mechanism
+                self._context = context = ServerContext(
+                    core, facts, mechanism, permit.utils, permit.plus
+                )
+                self._opening = (initial,)
+                if initial is not None:
+                    self._received = 1
+                    if permit.server_first or len(initial) > MESSAGE_LIMIT:
+                        self._refuse_initial(permit, initial)
+                self._exchange = exchange = Exchange(
+                    permit.plug.converse(context), MECHANISM_NEEDS, Success, permit.base, context
+                )
+                return self._pump(exchange.resume(None, STARTED))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
+                failure = self._failed(error)
+        initial = None
+        raise failure
+
+    def _unstartable(self, mechanism: object, initial: object) -> UsageError:
+        """Why nothing is started."""
         try:
             check_data("an initial response", initial)
             check_text("mechanism's name", mechanism)
             self._begin()
         except UsageError as error:
-            failure = sever(error)
-        else:
-            try:
-                return self._start(mechanism, initial)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
-                failure = self._failed(error)
-        initial = None
-        raise failure
+            return error
+        raise AssertionError  # pragma: no cover - one of the three has spoken.
 
     def check(self, user: str, password: str) -> Need | Reply:
         """Begin the check of a password that came by another way (`Server.checkpass`).
@@ -191,35 +241,29 @@ class ServerNegotiation(Negotiation):
         def body() -> Needs[Success]:
             return Success((yield from context.check_password(user, password)))
 
-        return self._pump(self._run(body(), MECHANISM_NEEDS, "checkpass"))
+        self._exchange = exchange = Exchange(body(), MECHANISM_NEEDS, Success, "checkpass", context)
+        return self._pump(exchange.start())
 
-    def _start(self, mechanism: str, initial: bytes | None) -> Need | Reply:
-        core = self.core
-        why = core.refusal(mechanism, self.facts)
-        if why is not None or self._banned:
-            self._check_permitted(mechanism)
-        self.mechanism = mechanism
-        base = base_name(mechanism)
-        plug = core.mechanism(base)
-        if initial is not None:
-            self._check_message(initial)
-        self._context = context = ServerContext(
-            core, self.facts, mechanism, core.utils("mechanisms", base)
+    def _refuse_initial(self, permit: Permit, initial: bytes) -> NoReturn:
+        if len(initial) > MESSAGE_LIMIT:
+            self._refuse_message(initial)
+        raise PeerError(
+            "remote sent first in server-first mechanism",
+            code="initial-response-refused",
+            detail=f"the client sent an initial response, and {permit.base} has the server first",
         )
-        if initial is not None and core.traits(base).server_first:
-            raise PeerError(
-                "remote sent first in server-first mechanism",
-                code="initial-response-refused",
-                detail=f"the client sent an initial response, and {base} has the server first",
-            )
-        self._initial = initial
-        return self._pump(self._run(plug.converse(context), MECHANISM_NEEDS, base))
 
-    def _check_permitted(self, mechanism: str) -> None:
+    def _permitted(self, mechanism: str) -> Permit:
+        """The mechanism, where something speaks against it.
+
+        Raises:
+            MechanismError: it cannot be used, with the reason.
+        """
         why = self.core.refusal(mechanism, self.facts)
         banned = (self._banned or {}).get(base_name(mechanism))
-        if banned is None and why is None:
-            return
+        permit = self.core.permit(mechanism, self.facts)
+        if banned is None and permit is not None:
+            return permit
         name = printable(mechanism, 40)
         reason = banned or (why.reason if why is not None else "")
         raise MechanismError(
@@ -229,31 +273,35 @@ class ServerNegotiation(Negotiation):
         )
 
     def _current(self) -> ServerContext | None:
-        return self._context
+        return getattr(self, "_context", None)
 
-    def _heard(self, message: bytes, *, last: bool) -> Need | Reply:
-        if not last:
-            return self._pump(self._running().answer(message))
+    def _heard_last(self, message: bytes) -> Need | Reply:
         if message:
             raise PeerError(
                 "an empty response was due",
                 code="last-response",
                 detail="the client answered the server's last message with data",
             )
-        return self._finished()
+        context = self._context
+        return self._finished(context, self._user(context))
 
-    def _answered(self, need: Any, value: object) -> Need | Reply:
+    def _answered(self, need: Any, value: Any) -> Need | Reply:
         stage = self._stage
-        if stage is LOOK_UP:
-            return self._looked_up_more(need, cast("Found", value))
         if stage is AUTHORIZE:
-            return self._authorized(cast("Decision", value))
+            return self._authorized(value)
+        if stage is LOOK_UP:
+            return self._looked_up_more(need, value)
         if type(need) is NeedUser and stage is MECHANISM:
-            return self._pump(self._running().answer(self._looked_up(need, cast("Found", value))))
-        return self._pump(self._running().answer(value))
+            user = self._user(self._context)
+            user.found = self._filled(user, need.properties, value) if value.values else value
+            value = user
+        return self._pump(self._exchange.resume(value))
 
     def _failed_to_answer(self, need: Need, error: SaslError) -> Need | Reply:
         stage = self._stage
+        if stage is MECHANISM and type(need) is NeedUser:
+            # Nothing was found out; should somebody else vouch for the user, it is asked again.
+            self._user(self._context).properties.clear(requests=True)
         if stage is TRANSITION and isinstance(error, AuthenticationError):
             # The proof has been given; what a backend says now of itself refuses nobody.
             error = BackendError(detail=error.detail or str(error))
@@ -261,90 +309,119 @@ class ServerNegotiation(Negotiation):
             return super()._failed_to_answer(need, error)
         raise error
 
-    def _pump(self, need: Any) -> Need | Reply:
-        while True:
-            if need is None:
-                return self._completed()
-            kind = need_type(need)
-            if kind is NeedPeer:
-                self._opening = False
-                if self._initial is not None:
-                    if need.output is not None:
-                        self._abandon("speaks before it has heard the initial response")
-                    need = self._running().answer(self._take_initial())
+    def _pump(self, need: Need | None) -> Need | Reply:
+        while need is not None:
+            if type(need) is NeedPeer:
+                output = need.output
+                opening = self._opening
+                if opening is not None:
+                    self._opening = None
+                    initial = opening[0]
+                    if initial is not None:
+                        if output is not None:
+                            self._abandon("speaks before it has heard the initial response")
+                        need = self._exchange.resume(initial)
+                        continue
+                if output is None:
+                    output = b""
+                elif type(output) is not bytes:
+                    self._check_output(output)
+                if self.phase is not RUNNING:
+                    self._closed_meanwhile()
+                self.phase = PEER
+                return Reply(output, False)
+            if self._stage is MECHANISM:
+                if type(need) is NeedUser:
+                    need = self._look_up(need)
+                    if self.phase is ASKING and need is not None:
+                        return need
                     continue
-                self._check_output(need.output)
-                self._enter(PEER)
-                return Reply(b"" if need.output is None else need.output, done=False)
-            if kind is NeedUser and self._stage is MECHANISM:
-                try:
-                    return self._surface(self._canonical(need))
-                except SaslError as error:
-                    need = self._running().fail(error)
+                if type(need) is NeedInitial:
+                    opening = self._opening
+                    if opening is None:
+                        self._abandon("asks for the initial response in the middle of an exchange")
+                    self._opening = None
+                    need = self._exchange.resume(opening[0])
                     continue
-            if kind is NeedInitial:
-                if not self._opening:
-                    self._abandon("asks for the initial response in the middle of an exchange")
-                self._opening = False
-                need = self._running().answer(self._take_initial())
-                continue
-            if kind is NeedDerivation and self._stage is MECHANISM:
-                self._count_derivation()
-            elif kind is NeedCallback:
-                self._abandon("asks for callbacks, which a server has none of")
+                if type(need) is NeedDerivation:
+                    self._count_derivation()
+                elif type(need) is NeedCallback:
+                    self._abandon("asks for callbacks, which a server has none of")
             return self._surface(need)
-
-    def _take_initial(self) -> bytes | None:
-        initial, self._initial = self._initial, None
-        return initial
+        return self._completed()
 
     # --- users ---------------------------------------------------------------------------
 
-    def _canonical(self, need: NeedUser) -> NeedUser:
-        """The look-up that surfaces for a mechanism's: canonical names, the authid only."""
-        context = self._ctx()
-        user = context.adopt(need.authid, need.authzid, _PENDING)
-        wanted = self.facts.properties
-        names = need.properties + wanted if wanted else need.properties
+    def _look_up(self, need: NeedUser) -> Any:
+        """A mechanism's look-up: canonical names, and the authid only.
+
+        Returns what the mechanism asks next, or what surfaces: then the phase is ASKING.
+        """
+        names = need.properties
+        core, wanted = self.core, self.facts.properties
+        try:
+            if need.authzid is None and not wanted:
+                user = self._context.adopt(need.authid, None, _PENDING, names)
+            else:
+                user, names = self._adopt_both(need, wanted)
+            found = (
+                look_up_at_once(core, user.authid, names)
+                if core.read_at_once is not None and not self.asks_store
+                else None
+            )
+        except SaslError as error:
+            failure = error
+        else:
+            if found is None:
+                return self._surface(NeedUser(user.authid, user.authzid, names))
+            if found.values:
+                found = self._filled(user, names, found)
+            user.found = found
+            return self._exchange.resume(user)
+        return self._not_looked_up(failure)
+
+    def _not_looked_up(self, error: SaslError) -> Any:
+        user = self._context.user
+        if user is not None and user.found is _PENDING:
+            # Nothing was found out; should somebody else vouch for the user, it is asked again.
+            user.properties.clear(requests=True)
+        return self._exchange.fail(error)
+
+    def _adopt_both(self, need: NeedUser, wanted: tuple[str, ...]) -> tuple[User, tuple[str, ...]]:
+        """Both identities, and the properties of the authid that are looked up now."""
+        user = self._context.adopt(need.authid, need.authzid, _PENDING)
+        names = need.properties + wanted
         if user.authzid != user.authid:
             # Bare names belong to the other identity, which is looked up after the proof.
             self._later = tuple(name for name in need.properties if not name.startswith("*"))
             names = tuple(name for name in names if name.startswith("*"))
-        return NeedUser(user.authid, user.authzid, names)
+        user.properties.request(*names)
+        return user, names
 
-    def _looked_up(self, need: NeedUser, found: Found) -> User:
-        user = self._ctx().user
-        if user is None:  # pragma: no cover - _canonical has set it.
+    @staticmethod
+    def _filled(user: User, names: tuple[str, ...], found: Found) -> Found:
+        """Move what was found to the user's properties, where it can be erased."""
+        _fill(user, names, found)
+        return Found(found.result, {}, found.verifiers, found.decoy_secret, found.decoy_iterations)
+
+    def _user(self, context: ServerContext) -> User:
+        user = context.user
+        if user is None:  # pragma: no cover - a user is adopted before anything asks for it.
             self._abandon("no user was canonicalised")
-        user.found = found
-        if found.values:
-            _fill(user, need.properties, found)
-            user.found = Found(
-                found.result, {}, found.verifiers, found.decoy_secret, found.decoy_iterations
-            )
-        else:
-            user.properties.request(*need.properties)
         return user
-
-    def _ctx(self) -> ServerContext:
-        context = self._context
-        if context is None:  # pragma: no cover - set before an exchange runs.
-            raise UsageError("nothing was started", code="out-of-order")
-        return context
 
     # --- the end ----------------------------------------------------------------------------
 
     def _completed(self) -> Need | Reply:
         """The body that ran is through: the mechanism's, or that of auto_transition."""
+        context = self._context
         if self._stage is TRANSITION:
-            return self._concluded()
-        success = self._running().result
+            if self._final is None or self.facts.success_data:
+                return self._finished(context, self._user(context))
+            return self._last()
+        success = self._exchange.result
         if success is None:  # pragma: no cover - the exchange has checked it.
             self._abandon("ended without a Success")
-        self._take_over(success)
-        self._exchange = None
-        self._final = success.data
-        context = self._ctx()
         verified = success.verified
         if type(verified) is not Verified:
             self._abandon("returned a Success without a Verified")
@@ -352,10 +429,22 @@ class ServerNegotiation(Negotiation):
         if verified.origin is not context or user is not context.user:
             context.refuse("the Verified is of another exchange", result=Result.FAIL)
         self._how = verified.how
-        # A user that the store does not know got this far only if verified elsewhere (G11).
-        self._outside = user.found.result is not Result.OK
-        self._due = () if verified.anonymous else self._look_ups(user)
-        return self._next_look_up(user)
+        self._final = data = success.data
+        if success.layer is not None or (data is not None and type(data) is not bytes):
+            self._take_over(success)
+        self._exchange = NONE
+        if (
+            user.found.result is not _OK
+            or user.authzid != user.authid
+            or self._later
+            or self.facts.properties
+        ) and not verified.anonymous:
+            self._due = self._look_ups(user)
+            return self._next_look_up(user)
+        if self.asks_policy or verified.anonymous:
+            return self._ask_policy(user)
+        # Both identities are the same, and everybody may act as themselves (G13).
+        return self._permitted_to_act(context, user)
 
     def _look_ups(self, user: User) -> tuple[NeedUser, ...]:
         """What has not been looked up yet: of the authid, then of a differing authzid (G10).
@@ -366,7 +455,7 @@ class ServerNegotiation(Negotiation):
         pending = self._pending(user)
         differ = user.authzid != user.authid
         mine = tuple(name for name in pending if name.startswith("*")) if differ else pending
-        unseen = user.found.result is Result.NOVERIFY and self.core.keeps_accounts
+        unseen = user.found.result is _NOVERIFY and self.core.keeps_accounts
         due: list[NeedUser] = []
         if mine or unseen:
             due.append(NeedUser(user.authid, None, mine))
@@ -376,21 +465,28 @@ class ServerNegotiation(Negotiation):
         return tuple(due)
 
     def _next_look_up(self, user: User) -> Need | Reply:
-        if self._due:
-            self._stage = LOOK_UP
-            first, *rest = self._due
-            self._due = tuple(rest)
-            return self._surface(first)
+        if not self._due:
+            return self._ask_policy(user)
+        self._stage = LOOK_UP
+        first, *rest = self._due
+        self._due = tuple(rest)
+        return self._surface(first)
+
+    def _ask_policy(self, user: User) -> Need | Reply:
         self._stage = AUTHORIZE
-        return self._surface(NeedAuthorize(user.authid, user.authzid, user.properties))
+        if self.asks_policy:
+            return self._surface(NeedAuthorize(user.authid, user.authzid, user.properties))
+        if default_decision(user.authid, user.authzid) is _PERMIT:
+            return self._permitted_to_act(self._context, user)
+        return self._authorized(Decision.DENY)
 
     def _looked_up_more(self, need: NeedUser, found: Found) -> Need | Reply:
-        context = self._ctx()
-        user = context.user
-        if user is None:  # pragma: no cover - _completed has checked it.
-            self._abandon("no user")
+        context = self._context
+        user = self._user(context)
         result = found.result
-        if result not in AUTHORIZABLE and not (result is Result.NOUSER and self._outside):
+        # A user that the store does not know got this far only if verified elsewhere (G11).
+        elsewhere = result is Result.NOUSER and user.found.result is not _OK
+        if result not in AUTHORIZABLE and not elsewhere:
             mine = need.identity is CanonFlag.AUTHID
             what = "user" if mine else "authorization identity"
             context.refuse(
@@ -401,34 +497,43 @@ class ServerNegotiation(Negotiation):
         return self._next_look_up(user)
 
     def _authorized(self, decision: Decision) -> Need | Reply:
-        context = self._ctx()
-        user = context.user
-        if user is None:  # pragma: no cover - _completed has checked it.
-            self._abandon("no user")
-        if decision is not Decision.PERMIT:
+        context = self._context
+        user = self._user(context)
+        if decision is not _PERMIT:
             context.refuse(
                 f"{user.authid!r} may not act as {user.authzid!r}", result=Result.NOAUTHZ
             )
-        self._check_bound(context)
-        problem = self._strength_problem()
-        if problem is not None:
-            context.refuse(problem, result=Result.TOOWEAK)
-        password = context.take_password()
-        if password is None:
-            return self._concluded()
-        self._stage = TRANSITION
-        return self._pump(
-            self._run(self._transition(user.authid, password), GLUE_NEEDS, "auto_transition")
-        )
+        return self._permitted_to_act(context, user)
 
-    def _concluded(self) -> Reply:
-        """Everything is proved and permitted; the server's last data may still have to go."""
-        self._exchange = None
-        if self._final is not None and not self.facts.success_data:
-            final, self._final = self._final, None
-            self._enter(LAST)
-            return Reply(final, done=False)
-        return self._finished()
+    def _permitted_to_act(self, context: ServerContext, user: User) -> Need | Reply:
+        """Check once more what the connection demands, whatever was chosen at its start."""
+        facts = self.facts
+        if context.bound is None and (context.plus or facts.binding_policy is _REQUIRE):
+            context.refuse(
+                "the exchange ended without channel binding, which is required",
+                result=Result.BADBINDING,
+            )
+        if self.layer is not None or facts.security is not None or self.core.security.min_ssf:
+            problem = self._strength_problem()
+            if problem is not None:
+                context.refuse(problem, result=Result.TOOWEAK)
+        password = context.verified_password
+        if password is not None:
+            context.verified_password = None
+            self._stage = TRANSITION
+            body = self._transition(user.authid, password)
+            self._exchange = Exchange(body, GLUE_NEEDS, Success, "auto_transition", context)
+            return self._pump(self._exchange.start())
+        if self._final is None or facts.success_data:
+            return self._finished(context, user)
+        return self._last()
+
+    def _last(self) -> Reply:
+        """Everything is proved and permitted; the server's last data have to go first (G6)."""
+        self._exchange = NONE
+        final, self._final = self._final, None
+        self._enter(LAST)
+        return Reply(final, False)
 
     def _pending(self, user: User) -> tuple[str, ...]:
         """The properties that the application or the mechanism wants, and no look-up has had."""
@@ -437,15 +542,6 @@ class ServerNegotiation(Negotiation):
             return wanted
         asked = user.properties.names
         return tuple(name for name in dict.fromkeys(wanted) if name not in asked)
-
-    def _check_bound(self, context: ServerContext) -> None:
-        if context.bound is None and (
-            context.plus or self.facts.binding_policy is BindingPolicy.REQUIRE
-        ):
-            context.refuse(
-                "the exchange ended without channel binding, which is required",
-                result=Result.BADBINDING,
-            )
 
     def _transition(self, authid: str, password: bytes) -> Needs[Success]:
         """auto_transition: its failure is logged, and spoils no login."""
@@ -459,34 +555,35 @@ class ServerNegotiation(Negotiation):
             self._audit("transition", result, authid, authid, detail)
         return Success()
 
-    def _finished(self) -> Reply:
-        context = self._ctx()
-        self._enter(DONE)
-        self._drop()
-        user = context.user
-        if user is None:  # pragma: no cover - _completed has checked it.
-            self._abandon("no user")
-        self._audit(self._kind, Result.OK, user.authid, user.authzid, context.detail)
+    def _finished(self, context: ServerContext, user: User) -> Reply:
+        if self.phase is not RUNNING:
+            self._closed_meanwhile()
+        self.phase = DONE
+        final = self._final
+        # A mechanism may have ended without hearing the initial response.
+        self._final = self._opening = None
+        self._exchange = NONE
+        core = self.core
+        if core.listeners or (core.may_log_success and core.logs(INFO)):
+            self._audit(None, _OK, user.authid, user.authzid, context.detail)
         context.forget()
-        final, self._final = self._final, None
-        return Reply(final, done=True)
+        return Reply(final, True)
 
     def _drop(self) -> None:
         super()._drop()
-        self._initial = None
-        if self.phase is not DONE:
-            self._final = None
-            if self._context is not None:
-                self._context.forget()
+        self._opening = self._final = None
+        context = self._current()
+        if context is not None:
+            context.forget()
 
     def _report(self, error: SaslError) -> None:
-        context = self._context
+        context = self._current()
         user = None if context is None else context.user
         result = error.result
         if context is not None and context.true_result is not None:
             result = context.true_result
         self._audit(
-            self._kind,
+            None,
             result,
             None if user is None else user.authid,
             None if user is None else user.authzid,
@@ -494,15 +591,21 @@ class ServerNegotiation(Negotiation):
         )
 
     def _audit(
-        self, kind: str, result: Result, authid: str | None, authzid: str | None, detail: str | None
+        self,
+        kind: str | None,
+        result: Result,
+        authid: str | None,
+        authzid: str | None,
+        detail: str | None,
     ) -> None:
+        """Record an event; `kind` None: this exchange's own."""
         self.core.audit(
-            kind,
+            getattr(self, "_kind", "login") if kind is None else kind,
             result,
             mechanism=self.mechanism or "",
             authid=authid,
             authzid=authzid,
-            how=self._how,
+            how=getattr(self, "_how", ""),
             remote=self.facts.remote or "",
             detail=detail,
         )
@@ -510,6 +613,13 @@ class ServerNegotiation(Negotiation):
 
 # Stands for the look-up until its answer is there.
 _PENDING = Found(Result.NOVERIFY)
+_OK, _NOVERIFY = Result.OK, Result.NOVERIFY
+_PERMIT, _REQUIRE = Decision.PERMIT, BindingPolicy.REQUIRE
+
+
+def default_decision(authid: str, authzid: str) -> Decision:
+    """Without a proxy policy: everybody may act as themselves (G13)."""
+    return Decision.PERMIT if authid == authzid else Decision.DENY
 
 
 def _fill(user: User, names: tuple[str, ...], found: Found) -> None:

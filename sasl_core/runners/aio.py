@@ -34,14 +34,13 @@ from sasl_core.needs import (
     NeedUser,
 )
 from sasl_core.negotiation.base import Reply
+from sasl_core.negotiation.server import default_decision
 from sasl_core.runners.common import (
     application_answer,
     check_body_need,
-    default_decision,
     http_answer,
     no_transport,
     policy_decision,
-    property_names,
 )
 from sasl_core.verifier import derive
 
@@ -82,7 +81,7 @@ class AsyncRunner:
     excepted, which goes to a thread) and must not block.
     """
 
-    __slots__ = ("authorize", "checkpass", "core", "http")
+    __slots__ = ("_server_core", "authorize", "checkpass", "core", "http")
 
     def __init__(
         self,
@@ -94,6 +93,8 @@ class AsyncRunner:
         http: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]] | None = None,
     ) -> None:
         self.core = core
+        # A client's runner is asked for nothing that needs it.
+        self._server_core = cast("ServerCore", core)
         self.checkpass = checkpass
         self.authorize = authorize
         self.http = http
@@ -157,18 +158,12 @@ class AsyncRunner:
         Raises:
             Exception: whatever the backend raised.
         """
-        # The two that every login has go first.
-        kind = type(need)
-        if kind is NeedUser:
-            return await self._look_up(cast("NeedUser", need))
-        if kind is NeedAuthorize and self.authorize is None:
-            return default_decision(cast("NeedAuthorize", need))
         match need:
             case NeedUser():
                 return await self._look_up(need)
             case NeedAuthorize():
                 if self.authorize is None:
-                    return default_decision(need)
+                    return default_decision(need.authid, need.authzid)
                 return policy_decision(
                     await _settle(self.authorize(need.authid, need.authzid, need.properties))
                 )
@@ -182,9 +177,7 @@ class AsyncRunner:
             case NeedPassword():
                 return await self._check(need)
             case NeedStore():
-                return await self.run(
-                    accounts.store(cast("ServerCore", self.core), need.user, need.change)
-                )
+                return await self.run(accounts.store(self._server_core, need.user, need.change))
             case NeedHttp():
                 return http_answer(await self._fetch(need.request))
             case NeedCallback():
@@ -197,8 +190,7 @@ class AsyncRunner:
                 assert_never(need)
 
     async def _look_up(self, need: NeedUser) -> Found:
-        name, names = property_names(need)
-        return await self.run(accounts.look_up(cast("ServerCore", self.core), name, names))
+        return await self.run(accounts.look_up_for(self._server_core, need))
 
     async def _call(self, need: NeedCall[Any]) -> object:
         if need.blocking <= Blocking.LOCAL:
@@ -224,7 +216,7 @@ class AsyncRunner:
             )
         return await self.run(
             accounts.check_by_plug(
-                cast("ServerCore", self.core),
+                self._server_core,
                 need.method,
                 need.user,
                 need.password,

@@ -25,14 +25,13 @@ from sasl_core.needs import (
     NeedUser,
 )
 from sasl_core.negotiation.base import Reply
+from sasl_core.negotiation.server import default_decision
 from sasl_core.runners.common import (
     application_answer,
     check_body_need,
-    default_decision,
     http_answer,
     no_transport,
     policy_decision,
-    property_names,
 )
 from sasl_core.verifier import derive
 
@@ -56,7 +55,7 @@ R = TypeVar("R")
 class BlockingRunner:
     """Supplies needs from the stores and plugs of `core` and the application's callbacks."""
 
-    __slots__ = ("authorize", "checkpass", "core", "http")
+    __slots__ = ("_server_core", "authorize", "checkpass", "core", "http")
 
     def __init__(
         self,
@@ -67,6 +66,8 @@ class BlockingRunner:
         http: Callable[[HttpRequest], HttpResponse] | None = None,
     ) -> None:
         self.core = core
+        # A client's runner is asked for nothing that needs it.
+        self._server_core = cast("ServerCore", core)
         self.checkpass = checkpass
         self.authorize = authorize
         self.http = http
@@ -129,18 +130,12 @@ class BlockingRunner:
         Raises:
             Exception: whatever the backend raised.
         """
-        # The two that every login has go first.
-        kind = type(need)
-        if kind is NeedUser:
-            return self._look_up(cast("NeedUser", need))
-        if kind is NeedAuthorize and self.authorize is None:
-            return default_decision(cast("NeedAuthorize", need))
         match need:
             case NeedUser():
                 return self._look_up(need)
             case NeedAuthorize():
                 if self.authorize is None:
-                    return default_decision(need)
+                    return default_decision(need.authid, need.authzid)
                 return policy_decision(self.authorize(need.authid, need.authzid, need.properties))
             case NeedDerivation():
                 return derive(need.hash, need.password, need.salt, need.iterations)
@@ -149,7 +144,7 @@ class BlockingRunner:
             case NeedPassword():
                 return self._check(need)
             case NeedStore():
-                return self.run(accounts.store(self._server(), need.user, need.change))
+                return self.run(accounts.store(self._server_core, need.user, need.change))
             case NeedHttp():
                 if self.http is None:
                     raise no_transport()
@@ -163,12 +158,8 @@ class BlockingRunner:
             case _:
                 assert_never(need)
 
-    def _server(self) -> ServerCore:
-        return cast("ServerCore", self.core)
-
     def _look_up(self, need: NeedUser) -> Found:
-        name, names = property_names(need)
-        return self.run(accounts.look_up(self._server(), name, names))
+        return self.run(accounts.look_up_for(self._server_core, need))
 
     def _check(self, need: NeedPassword) -> object:
         if need.method == "application":
@@ -177,7 +168,7 @@ class BlockingRunner:
             return application_answer(self.checkpass(need.user, need.password, need.service))
         return self.run(
             accounts.check_by_plug(
-                self._server(), need.method, need.user, need.password, need.service
+                self._server_core, need.method, need.user, need.password, need.service
             )
         )
 

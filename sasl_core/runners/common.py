@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sasl_core.errors import BackendError, PluginError, UsageError
 from sasl_core.flags import Decision
-from sasl_core.names import UserName
 from sasl_core.needs import (
     HttpResponse,
     NeedCall,
@@ -19,17 +16,12 @@ from sasl_core.needs import (
 )
 from sasl_core.results import Result
 
-if TYPE_CHECKING:
-    from sasl_core.needs import NeedAuthorize
-
 __all__ = [
     "application_answer",
     "check_body_need",
-    "default_decision",
     "http_answer",
     "no_transport",
     "policy_decision",
-    "property_names",
 ]
 
 
@@ -46,17 +38,6 @@ def check_body_need(need: object) -> None:
         raise PluginError(
             "store or method", "", f"asks for {type(need).__name__}, which is not for it to ask"
         )
-
-
-def property_names(need: NeedUser) -> tuple[UserName, list[str]]:
-    """The store's key and the names, without `*`, of a look-up."""
-    identity = need.authid
-    return UserName.parse(identity), [name.lstrip("*") for name in need.properties]
-
-
-def default_decision(need: NeedAuthorize) -> Decision:
-    """Without a proxy policy: everybody may act as themselves (G13)."""
-    return Decision.PERMIT if need.authid == need.authzid else Decision.DENY
 
 
 def policy_decision(answer: object) -> Decision:

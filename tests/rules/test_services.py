@@ -137,7 +137,7 @@ def test_listing_remembers_never(asking):
     assert asked == ["alice"]
     for name in ("TOY", "TOY-PLUS"):
         with pytest.raises(Exception, match="not available on this connection"):
-            session.raw()._check_permitted(name)
+            session.raw()._permitted(name)
 
 
 @pytest.mark.parametrize("answer", [True, None, "yes", 1], ids=repr)

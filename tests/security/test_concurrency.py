@@ -32,6 +32,7 @@ from sasl_core import (
 from sasl_core import verifier as verifier_module
 from sasl_core.aio import Client as AsyncClient
 from sasl_core.aio import Server as AsyncServer
+from sasl_core.exchange import State
 from sasl_core.needs import Found
 from sasl_core.plugin import SimpleStore
 from sasl_core.runners import aio as aio_runner
@@ -422,7 +423,7 @@ async def cancel_at(gate: Gate, task: asyncio.Task[Any]) -> None:
 async def over(session: Any) -> None:
     """A session that nothing can be done with any more, and that let nobody in."""
     assert not session.done
-    assert session.raw()._exchange is None
+    assert session.raw()._exchange.state is State.ERROR
     assert session.raw().need is None
     with pytest.raises(SaslError):
         await session.step(b"")

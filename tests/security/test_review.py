@@ -338,7 +338,7 @@ def test_a_swallowed_refusal_keeps_no_frames(toys: Toys) -> None:
     with Server("door", "here", stores=[store], registry=toys.registry()) as server:
         session = server.session()
         assert session.start("SWALLOW", SECRET.encode()).data == b"error challenge"
-        refusal = contexts[0].doom.error
+        refusal = contexts[0].error
         assert refusal is not None
         assert refusal.__traceback__ is None
         assert session.raw().need is None

@@ -20,7 +20,7 @@ from sasl_auxprop.sasldb.store import SqliteStore
 from sasl_core import AuthenticationError, Result, Server
 from sasl_core import verifier as verifier_module
 from sasl_core.needs import Change
-from sasl_core.plugin import UserName
+from sasl_core.plugin import Blocking, UserName
 from sasl_core.runners import blocking as blocking_runner
 from store_kit import make_verifier
 
@@ -61,7 +61,9 @@ def watched(users: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Serve
 
         monkeypatch.setattr(owner, name, noted)
 
-    for name in ("lookup", "update", "users", "decoy_secret"):
+    # A store that blocks nobody is read without its generator.
+    spy(users, "read" if users.read_blocking is Blocking.NEVER else "lookup", "lookup")
+    for name in ("update", "users", "decoy_secret"):
         spy(users, name, name)
     # The derivation runs under the runner's own name for it.
     monkeypatch.setattr(blocking_runner, "derive", verifier_module.derive)

@@ -82,19 +82,19 @@ SERVER_ERRORS: Final = frozenset(
 # A client nonce under 8 characters is too easy to meet twice; the upper bounds are ours.
 # Quantifiers are possessive: no part can end anywhere but where it does, so that no message is
 # read twice. An extension in client-final is looked for only after the common form has failed.
-_CLIENT_FIRST = re.compile(rb"n=([^,\0]++),r=([!-+\--~]{8,1024}+)(?:,(.++))?", re.DOTALL)
+_CLIENT_FIRST = re.compile(rb"n=([^,\0]++),r=([!-+\--~]{8,1024}+)(?:,(.++))?", re.DOTALL).fullmatch
 _SERVER_FIRST = re.compile(
     rb"r=([!-+\--~]{8,2048}+),s=([A-Za-z0-9+/]++={0,2}),i=([1-9][0-9]{0,9}+)(?:,(.++))?",
     re.DOTALL,
-)
+).fullmatch
 _CLIENT_FINAL = re.compile(
     rb"(c=([A-Za-z0-9+/]++={0,2}),r=([!-+\--~]{8,2048}+)(?:,(.+))??),p=([A-Za-z0-9+/]++={0,2})",
     re.DOTALL,
-)
-_SERVER_FINAL = re.compile(rb"v=([A-Za-z0-9+/]++={0,2})(?:,(.++))?", re.DOTALL)
+).fullmatch
+_SERVER_FINAL = re.compile(rb"v=([A-Za-z0-9+/]++={0,2})(?:,(.++))?", re.DOTALL).fullmatch
 _SERVER_ERROR = re.compile(rb"e=([^,\0]++)(?:,(.++))?", re.DOTALL)
 
-_NONCE = re.compile(rb"[!-+\--~]+")
+_NONCE = re.compile(rb"[!-+\--~]+").fullmatch
 _ATTRIBUTE = re.compile(rb"([A-Za-z])=[^,\0]+")
 _KNOWN = b"nrcsipvem"
 """Attributes with a place of their own (RFC 5802 section 5.1); `a` has its in the GS2 header."""
@@ -166,7 +166,7 @@ def parse_client_first(message: bytes) -> ClientFirst:
         PeerError: it is malformed; code "gs2", "saslname" or "scram-client-first".
     """
     gs2, bare = parse_gs2(message)
-    match = _CLIENT_FIRST.fullmatch(bare)
+    match = _CLIENT_FIRST(bare)
     if match is None:
         _refuse("scram-client-first", "client-first", bare, b"nr")
     name, nonce, extensions = match.groups()
@@ -175,7 +175,9 @@ def parse_client_first(message: bytes) -> ClientFirst:
     else:
         _check_extensions("scram-client-first", extensions)
     header = message[: len(message) - len(bare)]
-    return ClientFirst(gs2, parse_saslname(name), nonce, header, bare, extensions)
+    # Letters and digits alone need no unescaping, and bytes count only those of ASCII.
+    username = name.decode("ascii") if name.isalnum() else parse_saslname(name)
+    return ClientFirst(gs2, username, nonce, header, bare, extensions)
 
 
 def format_client_first(
@@ -186,8 +188,10 @@ def format_client_first(
     Raises:
         UsageError: a name or the nonce cannot be sent.
     """
-    bare = b"n=%b,r=%b" % (escape_saslname(username).encode(), _sendable(nonce))
-    return format_gs2(gs2), _extended(bare, extensions)
+    if _NONCE(nonce) is None:
+        raise _unsendable()
+    bare = b"n=%b,r=%b" % (escape_saslname(username).encode(), nonce)
+    return format_gs2(gs2), b"%b,%b" % (bare, extensions) if extensions else bare
 
 
 def parse_server_first(message: bytes) -> ServerFirst | ServerFinal:
@@ -201,7 +205,7 @@ def parse_server_first(message: bytes) -> ServerFirst | ServerFinal:
     """
     if len(message) > MESSAGE_LIMIT:
         _too_long("scram-server-first", "server-first")
-    match = _SERVER_FIRST.fullmatch(message)
+    match = _SERVER_FIRST(message)
     if match is None:
         if message.startswith(b"e="):
             return _server_error("scram-server-first", "server-first", message)
@@ -214,9 +218,7 @@ def parse_server_first(message: bytes) -> ServerFirst | ServerFinal:
     try:
         salt = b64decode(salt)
     except PeerError as error:
-        raise PeerError(
-            "server-first: s= is not canonical base64", code="scram-server-first"
-        ) from error
+        raise _not_base64("server-first: s=", "scram-server-first") from error
     return ServerFirst(nonce, salt, int(iterations), message, extensions)
 
 
@@ -230,35 +232,47 @@ def format_server_first(
     """
     if not salt or iterations < 1:
         raise UsageError("a SCRAM server needs a salt and at least one iteration")
-    message = b"r=%b,s=%b,i=%d" % (_sendable(nonce), b64encode(salt), iterations)
-    return _extended(message, extensions)
+    if _NONCE(nonce) is None:
+        raise _unsendable()
+    message = b"r=%b,s=%b,i=%d" % (nonce, b64encode(salt), iterations)
+    return b"%b,%b" % (message, extensions) if extensions else message
 
 
-def parse_client_final(message: bytes) -> ClientFinal:
+def parse_client_final(message: bytes, nonce: bytes | None = None) -> ClientFinal:
     """Parse a client-final-message.
+
+    `nonce`: the one of the exchange, if it is known. It decides nothing, and whether the
+    message has it is the caller's to check; a message that has, and no channel binding, is
+    only faster to read.
 
     Raises:
         PeerError: it is malformed; code "scram-client-final".
     """
     if len(message) > MESSAGE_LIMIT:
         _too_long("scram-client-final", "client-final")
-    match = _CLIENT_FINAL.fullmatch(message)
+    if nonce is not None:
+        # As nearly every client sends it: all before the proof is known, byte for byte.
+        without_proof = b"c=biws,r=" + nonce
+        rest = message.removeprefix(without_proof)
+        if rest.startswith(b",p=") and len(rest) > 3 and len(rest) < len(message):
+            try:
+                return ClientFinal(b"n,,", nonce, b64decode(rest[3:]), without_proof)
+            except PeerError as error:
+                raise _not_base64("client-final: c= or p=", "scram-client-final") from error
+    match = _CLIENT_FINAL(message)
     if match is None:
         _refuse("scram-client-final", "client-final", message, b"cr", last=b"p")
-    without_proof, binding, nonce, extensions, proof = match.groups()
+    without_proof, binding, found, extensions, proof = match.groups()
     if extensions is None:
         extensions = b""
     else:
         _check_extensions("scram-client-final", extensions)
     try:
-        # Nearly every client that does not bind sends "biws", which is "n,,".
-        binding = b"n,," if binding == b"biws" else b64decode(binding)
+        binding = b64decode(binding)
         proof = b64decode(proof)
     except PeerError as error:
-        raise PeerError(
-            "client-final: c= or p= is not canonical base64", code="scram-client-final"
-        ) from error
-    return ClientFinal(binding, nonce, proof, without_proof, extensions)
+        raise _not_base64("client-final: c= or p=", "scram-client-final") from error
+    return ClientFinal(binding, found, proof, without_proof, extensions)
 
 
 def format_without_proof(binding: bytes, nonce: bytes, extensions: bytes = b"") -> bytes:
@@ -269,7 +283,10 @@ def format_without_proof(binding: bytes, nonce: bytes, extensions: bytes = b"") 
     """
     if not binding:
         raise UsageError("c= carries a GS2 header at the least")
-    return _extended(b"c=%b,r=%b" % (b64encode(binding), _sendable(nonce)), extensions)
+    if _NONCE(nonce) is None:
+        raise _unsendable()
+    message = b"c=%b,r=%b" % (b64encode(binding), nonce)
+    return b"%b,%b" % (message, extensions) if extensions else message
 
 
 def format_client_final(without_proof: bytes, proof: bytes) -> bytes:
@@ -285,7 +302,7 @@ def parse_server_final(message: bytes) -> ServerFinal:
     """
     if len(message) > MESSAGE_LIMIT:
         _too_long("scram-server-final", "server-final")
-    match = _SERVER_FINAL.fullmatch(message)
+    match = _SERVER_FINAL(message)
     if match is None:
         if message.startswith(b"e="):
             return _server_error("scram-server-final", "server-final", message)
@@ -298,15 +315,14 @@ def parse_server_final(message: bytes) -> ServerFinal:
     try:
         verifier = b64decode(verifier)
     except PeerError as error:
-        raise PeerError(
-            "server-final: v= is not canonical base64", code="scram-server-final"
-        ) from error
+        raise _not_base64("server-final: v=", "scram-server-final") from error
     return ServerFinal(verifier, None, message, extensions)
 
 
 def format_server_final(signature: bytes, extensions: bytes = b"") -> bytes:
     """Return a server-final-message of success."""
-    return _extended(b"v=" + b64encode(signature), extensions)
+    message = b"v=" + b64encode(signature)
+    return b"%b,%b" % (message, extensions) if extensions else message
 
 
 def format_server_error(value: str) -> bytes:
@@ -419,11 +435,9 @@ def _too_long(code: str, name: str) -> NoReturn:
     raise PeerError(f"{name}: more than {MESSAGE_LIMIT} octets", code=code)
 
 
-def _sendable(nonce: bytes) -> bytes:
-    if _NONCE.fullmatch(nonce) is None:
-        raise UsageError("a nonce is printable ASCII without a comma")
-    return nonce
+def _not_base64(what: str, code: str) -> PeerError:
+    return PeerError(f"{what} is not canonical base64", code=code)
 
 
-def _extended(message: bytes, extensions: bytes) -> bytes:
-    return b"%b,%b" % (message, extensions) if extensions else message
+def _unsendable() -> UsageError:
+    return UsageError("a nonce is printable ASCII without a comma")

@@ -5,7 +5,7 @@ An unknown user goes the same way as a known one, against a decoy, to the same r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import (
     VERIFIERS,
@@ -36,13 +36,11 @@ from sasl_mechanisms.scram.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from sasl_core.plugin import Gs2Header, SaslUtils
 
 __all__ = ["FLAGS", "NONCE_BYTES", "ScramServer"]
-
-M = TypeVar("M")
 
 NONCE_BYTES: Final = 18
 """Unpredictable bytes in a nonce: 24 characters of base64."""
@@ -70,21 +68,31 @@ class ScramServer(ServerPlug):
         self._utils = utils
 
     def converse(self, ctx: ServerContext) -> Needs[Success]:
-        first = _read(parse_client_first, (yield from NeedPeer()))
-        self._check_flag(ctx, first.gs2)
-        user = yield from NeedUser(first.username, first.gs2.authzid, _PROPERTIES)
+        message = yield from _FIRST
+        try:
+            first = parse_client_first(message)
+        except PeerError as error:
+            raise _told(error) from None
+        gs2 = first.gs2
+        if ctx.plus or gs2.flag != "n":
+            self._check_flag(ctx, gs2)
+        user = yield from NeedUser(first.username, gs2.authzid, _PROPERTIES)
         verifier = ctx.verifier(user, self._hash)
         nonce = first.nonce + b64encode(ctx.utils.random(NONCE_BYTES))
         server_first = format_server_first(nonce, verifier.salt, verifier.iterations)
 
-        final = _read(parse_client_final, (yield from NeedPeer(server_first)))
+        message = yield from NeedPeer(server_first)
+        try:
+            final = parse_client_final(message, nonce)
+        except PeerError as error:
+            raise _told(error) from None
         # Full equality: a prefix or a suffix would let old messages in (CVE-2024-56128).
         if final.nonce != nonce:
             raise PeerError(
                 "client-final: the nonce is not the one of this exchange", code="scram-nonce"
             )
-        if first.gs2.cb_name is not None:
-            ctx.verify_binding(first.gs2.cb_name, first.header, final.binding)
+        if gs2.cb_name is not None:
+            ctx.verify_binding(gs2.cb_name, first.header, final.binding)
         elif final.binding != first.header:
             raise PeerError(
                 "client-final: c= is not the GS2 header that began the exchange",
@@ -136,21 +144,14 @@ class ScramServer(ServerPlug):
         return {VERIFIERS: (format_verifier(verifier),)}
 
 
+_FIRST: Final = NeedPeer()
 _PROPERTIES: Final = ("*" + VERIFIERS,)
 
 
-def _read(parse: Callable[[bytes], M], message: bytes) -> M:
-    """Parse a message; what RFC 5802 section 7 has a word for is told to the client.
-
-    Raises:
-        PeerError: it is malformed.
-    """
-    try:
-        return parse(message)
-    except MandatoryExtensionError as error:
+def _told(error: PeerError) -> PeerError:
+    """`error`, with what RFC 5802 section 7 has a word for to tell the client."""
+    if isinstance(error, MandatoryExtensionError):
         error.wire = b"e=extensions-not-supported"
-        raise
-    except PeerError as error:
-        if error.code == "saslname":
-            error.wire = b"e=invalid-username-encoding"
-        raise
+    elif error.code == "saslname":
+        error.wire = b"e=invalid-username-encoding"
+    return error
