@@ -1,10 +1,11 @@
 """The conformance kit: what every mechanism, canonicaliser and store has to pass.
 
 Derive a test class from `MechanismConformance`, `CanonicalizerConformance` or
-`StoreConformance`, set the attributes that it names, and let pytest collect it. The
-checks are plain methods called `test_...` that raise AssertionError, also under
-`python -O`; nothing here imports pytest. What they are made of can be used alone: wire
-two sessions together with `ExchangePair`, look for secrets with `assert_no_secret`.
+`StoreConformance`, or from `MessageConformance` or `PreparationConformance` for a part of
+a plug, set the attributes that it names, and let pytest collect it. The checks are plain
+methods called `test_...` that raise AssertionError, also under `python -O`; nothing here
+imports pytest. What they are made of can be used alone: wire two sessions together with
+`ExchangePair`, look for secrets with `assert_no_secret`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sasl_core.testing.drivers import (
 )
 from sasl_core.testing.leaks import assert_no_secret, captured_logs, find_secret
 from sasl_core.testing.mechanisms import MechanismConformance
+from sasl_core.testing.messages import MessageConformance, PreparationConformance
 from sasl_core.testing.pairs import (
     FRAMINGS,
     Ending,
@@ -50,7 +52,9 @@ __all__ = [
     "Kind",
     "MechanismConformance",
     "Message",
+    "MessageConformance",
     "Outcome",
+    "PreparationConformance",
     "RawDriver",
     "Scene",
     "ServerSetup",

@@ -3,18 +3,19 @@
 Each kind turns a message into a few corrupted ones, the same for the same seed. A kind
 that finds nothing to change in a message (no number, no base64) is not applied to it.
 
-The first nine are those of Cyrus SASL's test suite.
+The first nine are those of Cyrus SASL's test suite. The last two are a transport's: here they
+are what a profile that does not do its part would make of them.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from sasl_core._record import record
 from sasl_core.flags import Side
+from sasl_core.testing import changes
 from sasl_core.testing.pairs import Message, Slot
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ __all__ = ["VARIANTS", "Kind", "Scene", "corrupt"]
 
 VARIANTS: Final = 8
 """Most corruptions of one kind that are made of one message."""
-LARGE: Final = 49_999
-LIMIT: Final = 64 * 1024
 
 
 class Kind(Enum):
@@ -58,6 +57,8 @@ class Kind(Enum):
     LATE_SUCCESS = "a challenge before the success"
     ERROR_THEN_SUCCESS = "an error, and success after it"
     MECH_SWITCH_MIDWAY = "another start in the middle"
+    SLOW_DRIP = "the message in pieces, each taken for a message"
+    STARTTLS_BUFFERED = "a message of another exchange ahead of it, out of a buffer"
 
 
 @record
@@ -109,12 +110,26 @@ def _in_context(kind: Kind, message: Message, scene: Scene) -> Iterator[list[Mes
     elif kind is Kind.OTHER_SESSION and scene.other is not None:
         if scene.other.data is not None:
             yield [message.carrying(scene.other.data)]
+    elif kind is Kind.SLOW_DRIP and data and slot is not Slot.FAILURE:
+        yield from _in_pieces(message, data)
+    elif kind is Kind.STARTTLS_BUFFERED and scene.other is not None and slot is not Slot.FAILURE:
+        # Where both say the same, nothing of another exchange is in it.
+        if scene.other.data not in (None, data):
+            yield [message.carrying(scene.other.data), message]
     elif message.sender is Side.SERVER:
         yield from _out_of_turn(kind, message, scene)
     elif kind is Kind.MECH_SWITCH_MIDWAY and slot is Slot.RESPONSE:
         for name in scene.names:
             yield [Message(message.sender, message.number, Slot.INITIAL, data, name)]
             yield [Message(message.sender, message.number, Slot.INITIAL, None, name), message]
+
+
+def _in_pieces(message: Message, data: bytes) -> Iterator[list[Message]]:
+    """The message torn up: a stream that nobody has put together again."""
+    later = Slot.RESPONSE if message.slot is Slot.INITIAL else message.slot
+    for place in sorted({1, len(data) // 2, len(data) - 1} - {0, len(data)}):
+        yield [message.carrying(data[:place]), message.carrying(data[place:], later)]
+    yield [message.carrying(data[:0]), message.carrying(data, later)]
 
 
 def _out_of_turn(kind: Kind, message: Message, scene: Scene) -> Iterator[list[Message]]:
@@ -139,193 +154,24 @@ def _out_of_turn(kind: Kind, message: Message, scene: Scene) -> Iterator[list[Me
             yield [message.carrying(error, Slot.SUCCESS)]
 
 
-# --- bytes ----------------------------------------------------------------------------
-
-
-def _at(data: bytes, place: int, new: bytes) -> bytes:
-    return data[:place] + new + data[place + 1 :]
-
-
-def _random_byte(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    for _ in range(4 if data else 0):
-        place = rng.randrange(len(data))
-        yield _at(data, place, bytes([data[place] ^ rng.randrange(1, 256)]))
-
-
-def _this_byte(new: bytes) -> Callable[[bytes, random.Random], Iterator[bytes]]:
-    def change(data: bytes, rng: random.Random) -> Iterator[bytes]:
-        for _ in range(3 if data else 0):
-            yield _at(data, rng.randrange(len(data)), new)
-
-    return change
-
-
-def _one_byte(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    if data:
-        yield data[:1]
-        yield bytes([rng.choice(data)])
-
-
-def _added(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    for _ in range(2):
-        yield data + rng.randbytes(rng.randrange(1, 100))
-    yield rng.randbytes(rng.randrange(1, 100)) + data
-    place = rng.randrange(len(data) + 1)
-    yield data[:place] + rng.randbytes(rng.randrange(1, 100)) + data[place:]
-
-
-def _shortened(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    if data:
-        yield data[:-1]
-        yield data[1:]
-        for _ in range(2):
-            yield data[: rng.randrange(len(data))]
-
-
-def _same_length(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    yield rng.randbytes(len(data))
-
-
-def _very_large(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    yield data + rng.randbytes(max(0, LARGE - len(data)))
-    yield data + b"A" * max(0, LARGE - len(data))
-    yield data + b"A" * max(0, LIMIT + 1 - len(data))
-
-
-def _bad_length(data: bytes, _: random.Random) -> Iterator[bytes]:
-    """Fields of one, two or four bytes that hold the length of all that follows them."""
-    for width in (4, 2, 1):
-        for place in range(len(data) - width):
-            rest = len(data) - place - width
-            for order in ("big", "little"):
-                field = data[place : place + width]
-                if int.from_bytes(field, "big" if order == "big" else "little") == rest:
-                    for new in (b"\xff" * width, b"\x7f" + b"\xff" * (width - 1), bytes(width)):
-                        yield data[:place] + new + data[place + width :]
-
-
-def _empty(data: bytes, _: random.Random) -> Iterator[bytes]:
-    if data:
-        yield b""
-
-
-def _parts(data: bytes) -> tuple[bytes, list[bytes]]:
-    """The separator of the message's attributes, and the attributes."""
-    for separator in (b",", b"\x01", b"\0", b" "):
-        if separator in data:
-            return separator, data.split(separator)
-    return b"", [data]
-
-
-def _duplicate(data: bytes, _: random.Random) -> Iterator[bytes]:
-    separator, parts = _parts(data)
-    if separator:
-        for place, part in enumerate(parts[:4]):
-            yield separator.join([*parts[:place], part, *parts[place:]])
-        yield separator.join([*parts, parts[-1]])
-        yield separator.join([*parts, parts[0]])
-
-
-def _reorder(data: bytes, _: random.Random) -> Iterator[bytes]:
-    separator, parts = _parts(data)
-    for place in range(min(len(parts) - 1, 6)):
-        exchanged = [*parts]
-        exchanged[place], exchanged[place + 1] = exchanged[place + 1], exchanged[place]
-        yield separator.join(exchanged)
-
-
-def _case_flip(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    yield data.swapcase()
-    letters = [place for place, byte in enumerate(data) if bytes([byte]).isalpha()]
-    for place in letters[:1] + rng.sample(letters, min(3, len(letters))):
-        yield _at(data, place, data[place : place + 1].swapcase())
-
-
-def _inserted(*pieces: bytes) -> Callable[[bytes, random.Random], Iterator[bytes]]:
-    def change(data: bytes, rng: random.Random) -> Iterator[bytes]:
-        for piece in pieces:
-            place = rng.randrange(len(data) + 1)
-            yield data[:place] + piece + data[place:]
-        yield data + pieces[0]
-
-    return change
-
-
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]{6,}={0,2}")
-_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-
-def _respelt(data: bytes, _: random.Random) -> Iterator[bytes]:
-    """The last run of base64, and the longest, as a lax decoder would read them too."""
-    runs = list(_BASE64.finditer(data))
-    if not runs:
-        return
-    chosen = {run.span(): run for run in (runs[-1], max(runs, key=_width))}
-    for run in chosen.values():
-        text = run[0]
-        bare = text.rstrip(b"=")
-        spellings = [bare[:4] + b"\n" + text[4:], text + b"="]
-        if len(bare) % 4 in (2, 3):
-            # The last digit has bits that mean nothing.
-            last = _DIGITS.index(bare[-1])
-            spellings.append(bare[:-1] + _DIGITS[last ^ 1 : (last ^ 1) + 1] + text[len(bare) :])
-        if bare != text:
-            spellings.append(bare)
-        spellings.append(text.replace(b"+", b"-").replace(b"/", b"_"))
-        for spelling in spellings:
-            yield data[: run.start()] + spelling + data[run.end() :]
-
-
-def _width(match: re.Match[bytes]) -> int:
-    return match.end() - match.start()
-
-
-def _other_digits(data: bytes, _: random.Random) -> Iterator[bytes]:
-    for zero in ("\N{FULLWIDTH DIGIT ZERO}", "\N{ARABIC-INDIC DIGIT ZERO}"):
-        digits = bytes(range(0x30, 0x3A))
-        yield b"".join(
-            chr(ord(zero) + byte - 0x30).encode() if byte in digits else bytes([byte])
-            for byte in data
-        )
-
-
-_NUMBER = re.compile(rb"(?<![0-9A-Za-z+/])[0-9]+(?![0-9A-Za-z+/])")
-_NUMBERS = (b"-1", b"0", b"2147483648", b"4294967297", b"9" * 20, b"9" * 5000, b"1e9", b"+1")
-
-
-def _overflow(data: bytes, _: random.Random) -> Iterator[bytes]:
-    numbers = list(_NUMBER.finditer(data))
-    if numbers:
-        last = numbers[-1]
-        for number in _NUMBERS:
-            yield data[: last.start()] + number + data[last.end() :]
-
-
-def _nested(data: bytes, _: random.Random) -> Iterator[bytes]:
-    for bracket in (b"[", b"{", b'{"a":', b"("):
-        yield bracket * (20_000 // len(bracket))
-    yield data + b"[" * 20_000
-    yield b"[" * 5000 + data + b"]" * 5000
-
-
 _CHANGES: Final[dict[Kind, Callable[[bytes, random.Random], Iterable[bytes]]]] = {
-    Kind.RANDOM_BYTE: _random_byte,
-    Kind.NUL_BYTE: _this_byte(b"\0"),
-    Kind.QUOTE_BYTE: _this_byte(b'"'),
-    Kind.ONE_BYTE: _one_byte,
-    Kind.ADDED: _added,
-    Kind.SHORTENED: _shortened,
-    Kind.SAME_LENGTH_RANDOM: _same_length,
-    Kind.VERY_LARGE: _very_large,
-    Kind.BAD_LENGTH: _bad_length,
-    Kind.EMPTY: _empty,
-    Kind.DUPLICATE_ATTR: _duplicate,
-    Kind.REORDER_ATTR: _reorder,
-    Kind.CASE_FLIP: _case_flip,
-    Kind.INVALID_UTF8: _inserted(b"\xff", b"\xc3\x28", b"\xc0\xaf", b"\xf4\x90\x80\x80"),
-    Kind.SURROGATE: _inserted(b"\xed\xa0\x80", b"\xed\xbf\xbf"),
-    Kind.NONCANONICAL_B64: _respelt,
-    Kind.UNICODE_DIGITS: _other_digits,
-    Kind.INT_OVERFLOW: _overflow,
-    Kind.DEEP_NEST: _nested,
+    Kind.RANDOM_BYTE: changes.random_byte,
+    Kind.NUL_BYTE: changes.this_byte(b"\0"),
+    Kind.QUOTE_BYTE: changes.this_byte(b'"'),
+    Kind.ONE_BYTE: changes.one_byte,
+    Kind.ADDED: changes.added,
+    Kind.SHORTENED: changes.shortened,
+    Kind.SAME_LENGTH_RANDOM: changes.same_length,
+    Kind.VERY_LARGE: changes.very_large,
+    Kind.BAD_LENGTH: changes.bad_length,
+    Kind.EMPTY: changes.empty,
+    Kind.DUPLICATE_ATTR: changes.duplicate,
+    Kind.REORDER_ATTR: changes.reorder,
+    Kind.CASE_FLIP: changes.case_flip,
+    Kind.INVALID_UTF8: changes.inserted(b"\xff", b"\xc3\x28", b"\xc0\xaf", b"\xf4\x90\x80\x80"),
+    Kind.SURROGATE: changes.inserted(b"\xed\xa0\x80", b"\xed\xbf\xbf"),
+    Kind.NONCANONICAL_B64: changes.respelt,
+    Kind.UNICODE_DIGITS: changes.other_digits,
+    Kind.INT_OVERFLOW: changes.overflow,
+    Kind.DEEP_NEST: changes.nested,
 }

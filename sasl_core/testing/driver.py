@@ -62,9 +62,16 @@ class Driver(ABC):
         return server.session(**facts)
 
     def client_session(
-        self, client: AnyClient, credentials: Credentials, facts: ConnectionFacts
+        self,
+        client: AnyClient,
+        credentials: Credentials,
+        facts: ConnectionFacts,
+        *,
+        asks: bool = False,
     ) -> AnyClientSession:
-        """A session of `client` that knows the `credentials`."""
+        """A session of `client` that knows the `credentials`, or `asks` for them."""
+        if asks:
+            return client.session(interact=credentials.answer, **facts)
         return client.session(answers=credentials.prompts(), **facts)
 
     @abstractmethod

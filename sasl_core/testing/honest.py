@@ -104,6 +104,26 @@ class HonestChecks(MechanismSubject):
                     shapes[driver] = (outcome.shape(), outcome.server, outcome.client)
             _same(shapes, f"{self.mechanism} {framing}")
 
+    def test_interactions(self) -> None:
+        """A client that asks its application comes to the same as one that was told."""
+        for driver in DRIVERS:
+            with self.stage(driver) as stage:
+                for framing in FRAMINGS:
+                    told = self.honest(stage, framing, f"a login ({driver})")
+                    stage.spies.clear()
+                    asked = stage.exchange(self.credentials, framing, asks=True)
+                    self.sound(asked, "a login whose client asks for everything")
+                    require(
+                        asked.worked,
+                        f"{self.mechanism}: a client that asks for everything fails {framing} "
+                        f"({driver}): {asked.client.detail or asked.server.detail}",
+                    )
+                    self._agree(stage, asked)
+                    require(
+                        asked.shape() == told.shape(),
+                        f"{self.mechanism}: asked, the client sends {asked.shape()!r} {framing}",
+                    )
+
     def _agree(self, stage: Stage, outcome: Outcome) -> None:
         """Both sides agree on all that was negotiated, and one decision was made (2)."""
         server, client = outcome.server, outcome.client

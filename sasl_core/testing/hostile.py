@@ -89,7 +89,7 @@ class HostileChecks(MechanismSubject):
         for variant in range(VARIANTS):
             with ExitStack() as parallel:
                 other = None
-                if kind is Kind.OTHER_SESSION:
+                if kind in (Kind.OTHER_SESSION, Kind.STARTTLS_BUFFERED):
                     # It stays open, and has lost the message.
                     pair = parallel.enter_context(
                         stage.pair(self.credentials, framing, replaced(at, []))

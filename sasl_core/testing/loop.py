@@ -78,15 +78,19 @@ class AsyncioDriver(Driver):
         return client
 
     def client_session(
-        self, client: AnyClient, credentials: Credentials, facts: ConnectionFacts
+        self,
+        client: AnyClient,
+        credentials: Credentials,
+        facts: ConnectionFacts,
+        *,
+        asks: bool = False,
     ) -> AnyClientSession:
         if not self._waiting:
-            return super().client_session(client, credentials, facts)
-        known = credentials.prompts()
+            return super().client_session(client, credentials, facts, asks=asks)
 
         async def interact(prompts: tuple[Prompt, ...]) -> tuple[str, ...]:
             await asyncio.sleep(0)
-            return tuple(known.get(prompt.id, prompt.default or "") for prompt in prompts)
+            return credentials.answer(prompts)
 
         return cast("aio.Client", client).session(interact=interact, **facts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from sasl_core import blocking
 from sasl_core.negotiation import Reply
@@ -11,19 +11,24 @@ from sasl_core.session import ClientView, ServerView
 from sasl_core.testing.driver import AnyClient, AnyServer, BlockingDriver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sasl_core.facts import ConnectionFacts
-    from sasl_core.needs import Need
+    from sasl_core.needs import Need, Prompt
     from sasl_core.negotiation import Negotiation
     from sasl_core.testing.setups import Credentials, ServerSetup
 
 __all__ = ["RawClientSession", "RawDriver", "RawServerSession"]
 
+Interact: TypeAlias = "Callable[[tuple[Prompt, ...]], tuple[str, ...]]"
+
 
 class _Supplied:
     """Needs supplied here, one by one, as an application does that uses `session.raw()`."""
 
-    def __init__(self, runner: BlockingRunner) -> None:
+    def __init__(self, runner: BlockingRunner, interact: Interact | None = None) -> None:
         self._runner = runner
+        self._interact = interact
         self.needs: list[Need] = []
 
     def settle(self, raw: Negotiation, event: Need | Reply) -> Reply:
@@ -32,7 +37,7 @@ class _Supplied:
             failure: Exception | None = None
             value: object = None
             try:
-                value = self._runner.supply(event, None)
+                value = self._runner.supply(event, self._interact)
             except Exception as error:  # noqa: BLE001 - thrown where the need was yielded.
                 failure = error
             event = raw.answer(value) if failure is None else raw.fail(failure)
@@ -65,9 +70,14 @@ class RawClientSession(ClientView):
 
     __slots__ = ("supplied",)
 
-    def __init__(self, session: blocking.ClientSession, runner: BlockingRunner) -> None:
+    def __init__(
+        self,
+        session: blocking.ClientSession,
+        runner: BlockingRunner,
+        interact: Interact | None = None,
+    ) -> None:
         super().__init__(session.raw())
-        self.supplied = _Supplied(runner)
+        self.supplied = _Supplied(runner, interact)
 
     def start(self, offered: list[str]) -> Reply:
         raw = self.raw()
@@ -98,7 +108,16 @@ class RawDriver(BlockingDriver):
         return RawServerSession(session, runner)
 
     def client_session(
-        self, client: AnyClient, credentials: Credentials, facts: ConnectionFacts
+        self,
+        client: AnyClient,
+        credentials: Credentials,
+        facts: ConnectionFacts,
+        *,
+        asks: bool = False,
     ) -> RawClientSession:
-        session = cast("blocking.Client", client).session(answers=credentials.prompts(), **facts)
-        return RawClientSession(session, BlockingRunner(client.core))
+        theirs = cast("blocking.Client", client)
+        runner = BlockingRunner(client.core)
+        if asks:
+            session = theirs.session(interact=credentials.answer, **facts)
+            return RawClientSession(session, runner, credentials.answer)
+        return RawClientSession(theirs.session(answers=credentials.prompts(), **facts), runner)

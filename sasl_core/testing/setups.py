@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sasl_core.audit import AuditEvent
     from sasl_core.flags import Decision
     from sasl_core.names import UserName
+    from sasl_core.needs import Prompt
     from sasl_core.plugs import AuxpropPlug
     from sasl_core.properties import PropertyContext
     from sasl_core.registry import Registry
@@ -82,6 +83,11 @@ class Credentials:
         }
         known = {prompt: text for prompt, text in given.items() if text is not None}
         return {**known, **self.answers}
+
+    def answer(self, prompts: tuple[Prompt, ...]) -> tuple[str, ...]:
+        """What an application answers that is asked for the same (`interact=`)."""
+        known = self.prompts()
+        return tuple(known.get(prompt.id, prompt.default or "") for prompt in prompts)
 
     def secrets(self) -> set[str]:
         """What must be found nowhere once a session is over."""

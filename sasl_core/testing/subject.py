@@ -55,12 +55,11 @@ class Stage:
         )
 
     def client_session(
-        self, credentials: Credentials, framing: Framing = FRAMINGS[0]
+        self, credentials: Credentials, framing: Framing = FRAMINGS[0], *, asks: bool = False
     ) -> AnyClientSession:
-        """A session of the client."""
-        return self.driver.client_session(
-            self.client, credentials, _framed(self.client_setup.facts, framing)
-        )
+        """A session of the client, which knows the credentials or `asks` for them."""
+        facts = _framed(self.client_setup.facts, framing)
+        return self.driver.client_session(self.client, credentials, facts, asks=asks)
 
     @contextmanager
     def pair(
@@ -69,11 +68,16 @@ class Stage:
         framing: Framing = FRAMINGS[0],
         tamper: Tamper | None = None,
         offered: str = "",
+        *,
+        asks: bool = False,
     ) -> Generator[ExchangePair]:
-        """Two sessions, wired together; closed at the end. `offered`: other names to offer."""
+        """Two sessions, wired together; closed at the end.
+
+        `offered`: other names to offer. `asks`: the client is told nothing beforehand.
+        """
         pair = ExchangePair(
             self.server_session(framing),
-            self.client_session(credentials, framing),
+            self.client_session(credentials, framing, asks=asks),
             offered or self.name,
             framing,
             tamper,
@@ -89,9 +93,11 @@ class Stage:
         framing: Framing = FRAMINGS[0],
         tamper: Tamper | None = None,
         offered: str = "",
+        *,
+        asks: bool = False,
     ) -> Outcome:
         """One exchange."""
-        with self.pair(credentials, framing, tamper, offered) as pair:
+        with self.pair(credentials, framing, tamper, offered, asks=asks) as pair:
             return self.driver.run(pair.play())
 
 

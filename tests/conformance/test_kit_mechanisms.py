@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import ClassVar
 
+import attrs
 import pytest
 
 from sasl_auxprop.memory import MemoryStore
@@ -175,10 +176,38 @@ def test_an_ignored_policy_fails():
         Wrong().test_denied_altogether()
 
 
+def test_a_client_that_is_answered_otherwise_fails():
+    """Where what the application answers does not reach the mechanism, it does not pass."""
+
+    class Mixed(BlockingDriver):
+        def client_session(self, client, credentials, facts, *, asks=False):
+            if asks:
+                credentials = attrs.evolve(credentials, password="wonderland-wrong")
+            return super().client_session(client, credentials, facts, asks=asks)
+
+    class Wrong(Toy):
+        def stage(self, driver: str | Driver = "blocking", **more):
+            return super().stage(Mixed(), **more)
+
+    with pytest.raises(AssertionError, match="a client that asks for everything fails"):
+        Wrong().test_interactions()
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "kind"), [("X-PATIENT", "SLOW_DRIP"), ("X-PATIENT", "STARTTLS_BUFFERED")]
+)
+def test_a_mechanism_that_waits_for_a_better_message_fails(mechanism, kind):
+    """A server that passes over what it cannot read takes torn and buffered messages."""
+    subject = type("Wrong", (Toy,), {"mechanism": mechanism, "credentials": Toy.credentials})()
+    with pytest.raises(AssertionError, match=f"{kind} .* of the client's message 1"):
+        subject.test_corruptions()
+
+
 def test_every_check_has_a_failure():
     """No check of the kit is without a case here in which it fails."""
     checks = {name for name in dir(MechanismConformance) if name.startswith("test_")}
     elsewhere = {
+        "test_interactions",
         "test_proxy_is_declared",
         "test_over_is_over",
         "test_too_long_messages",

@@ -129,6 +129,7 @@ class TestAnonymous(MechanismConformance):
             "QUOTE_BYTE",
             "RANDOM_BYTE",
             "SHORTENED",
+            "SLOW_DRIP",
         ),
         "a trace is free text, that nobody vouches for; an empty one is allowed (RFC 4505)",
     )

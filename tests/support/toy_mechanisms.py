@@ -254,6 +254,42 @@ class RaisingServer(Server):
         return super().parse(message)
 
 
+class PatientServer(Server):
+    """Passes over what it cannot read, and waits for something better."""
+
+    def converse(self, ctx: ServerContext) -> Needs[Success]:
+        first = yield from NeedPeer()
+        flag, authzid, authid = self.parse(first)
+        self.check_flag(ctx, flag)
+        user = yield from self.look_up(flag, authzid, authid)
+        nonce = self.nonce(ctx)
+        password = self.password(ctx, user)
+        expected = mac(password, first, nonce, b"") + b":"
+        heard = b""
+        answer = yield from NeedPeer(nonce)
+        while not (heard := heard + answer).endswith(expected) and len(heard) < 1000:
+            answer = yield from NeedPeer(b"")
+        given = heard[-len(expected) :]
+        verified = ctx.verify_equal(user, expected, given, how="toy")
+        return Success(verified, data=self.proof(password, given))
+
+
+class PatientClient(Client):
+    """Passes over what is empty."""
+
+    def converse(self, ctx: ClientContext) -> Needs[Success]:
+        authid, text, authzid = yield from ctx.ask(PromptId.AUTHNAME, PromptId.PASS, PromptId.USER)
+        self.who(ctx, authid, authzid or None)
+        password = text.encode()
+        first = self.first("", authzid, authid, text)
+        nonce = yield from NeedPeer(first)
+        answer = mac(password, first, nonce, b"") + b":"
+        proof = yield from NeedPeer(answer)
+        while not proof:
+            proof = yield from NeedPeer(b"")
+        return Success(peer=self.believe(ctx, mac(password, b"server", answer), proof))
+
+
 class BlamingServer(Server):
     """Calls what the client did an outage."""
 
@@ -356,6 +392,7 @@ TOYS = {
     "X-LAX": (LaxServer, Client),
     "X-RAISING": (RaisingServer, Client),
     "X-BLAMING": (BlamingServer, Client),
+    "X-PATIENT": (PatientServer, PatientClient),
     "X-MUTE": (MuteServer, Client),
     "X-GULLIBLE": (Server, GullibleClient),
     "X-STATIC": (StaticServer, Client),
