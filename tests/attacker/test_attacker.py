@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import hypothesis.strategies as st
 import pytest
@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from attack import LOGINS, Kind, Link, Packet, Programs, World, rebound
+from attack import LOGINS, Kind, Link, Packet, Programs, World, headed, misspelt, rebound
 from sasl_core import BindingPolicy
 from sasl_core.context import ServerContext
 from sasl_core.utils import SaslUtils
@@ -44,13 +44,50 @@ CHANNELS = {
     "middle-unique": ({**EXPORTER, **UNIQUE}, {"tls-exporter": b"E" * 32, **UNIQUE}),
 }
 HEADERS = [b"n,", b"y,", b"p=tls-exporter,", b"p=tls-unique,", b"p=tls-server-end-point,"]
+FIRSTS = [b"n,,", b"y,,", b"n,a=fred,", b"n,a=tim,", b"y,a=fred,", b"p=tls-exporter,a=fred,"]
 NAMES = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "ANONYMOUS"]
 OFFERS = [["PLAIN"], ["PLAIN"], ["ANONYMOUS"], NAMES[:1], NAMES[1:2], NAMES[1:], NAMES, []]
-BOUND = [BindingPolicy.WANT, BindingPolicy.WANT, BindingPolicy.OFF, BindingPolicy.REQUIRE]
+BOUND = [*[BindingPolicy.WANT] * 3, BindingPolicy.OFF, BindingPolicy.REQUIRE]
 
 number = st.integers(0, 1 << 16)
 """Picks something of what there is then."""
 flag = st.booleans()
+
+
+CONNECTION: dict[str, st.SearchStrategy[Any]] = {
+    "login": st.sampled_from([LOGINS[0], LOGINS[0], *LOGINS]),
+    "cautious": flag,
+    "initial_response": flag,
+    "success_data": flag,
+    "channel": st.sampled_from(sorted(CHANNELS)),
+    "client_policy": st.sampled_from(BOUND),
+    "server_policy": st.sampled_from(BOUND),
+}
+
+
+def trick(
+    name: str, steps: st.SearchStrategy[int], /, **how: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Any]:
+    """A rule of the machine by its name, after how many steps, and what else it is given."""
+    return st.tuples(st.just(name), steps, st.fixed_dictionaries(how))
+
+
+AT_ONCE, AFTER_THE_OFFER, ANY_TIME = st.just(0), st.just(1), st.integers(0, 4)
+IMPERSONATED = st.sampled_from([Kind.CHALLENGE, Kind.SUCCESS])
+FORGED = st.sampled_from([None, b"", b"v=", b"v=AAAA"])
+TRICK = st.one_of(
+    trick("drop", ANY_TIME, which=number),
+    trick("duplicate", ANY_TIME, which=number),
+    trick("change_kind", ANY_TIME, which=number),
+    trick("misspell", ANY_TIME, steps=AT_ONCE, at=number, letter=number),
+    trick("rewrite_binding", ANY_TIME, old=st.sampled_from(HEADERS), new=st.sampled_from(HEADERS)),
+    trick("rewrite_header", AFTER_THE_OFFER, header=st.sampled_from(FIRSTS)),
+    trick("rewrite_offer", AT_ONCE, names=st.sampled_from(OFFERS)),
+    trick("rename", AFTER_THE_OFFER, name=st.sampled_from(NAMES)),
+    trick("forge_success", ANY_TIME, which=number, data=FORGED),
+    trick("impersonate_server", AT_ONCE, kind=IMPERSONATED),
+    trick("impersonate_client", ANY_TIME, name=st.sampled_from(NAMES[:2])),
+)
 
 
 class Attacker(RuleBasedStateMachine):
@@ -75,19 +112,24 @@ class Attacker(RuleBasedStateMachine):
                         self.reached["misled"] += 1
             self.world.close()
 
-    @rule(
-        login=st.sampled_from([LOGINS[0], LOGINS[0], *LOGINS]),
-        cautious=flag,
-        initial_response=flag,
-        success_data=flag,
-        channel=st.sampled_from(sorted(CHANNELS)),
-        client_policy=st.sampled_from(BOUND),
-        server_policy=st.sampled_from(BOUND),
-    )
+    @rule(**CONNECTION)
     @precondition(lambda self: len(self.world.links) < 4)
     def connect(self, channel: str, **facts: object) -> None:
         client, server = CHANNELS[channel]
         self.world.connect(client_bindings=client, server_bindings=server, **facts)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    @rule(trick=TRICK, **CONNECTION)
+    @precondition(lambda self: len(self.world.links) < 4)
+    def connect_and_do_one_thing(
+        self, trick: tuple[str, int, dict[str, Any]], **facts: Any
+    ) -> None:
+        """A new link that is left alone, but for one thing: most faults need no more."""
+        self.connect(**facts)
+        pick = len(self.world.links) - 1
+        name, steps, how = trick
+        self.pass_on(pick=pick, times=steps)
+        getattr(self, name)(pick=pick, **how)
+        self.settle(pick=pick)
 
     # --- rules that pick a link, and a packet on its wire ---------------------------------
 
@@ -147,14 +189,45 @@ class Attacker(RuleBasedStateMachine):
             link.wire[0] = replace(link.wire[0], data=bytes(data), altered=True)
 
     @precondition(lambda self: self.world.links)
-    @rule(pick=number, which=number, old=st.sampled_from(HEADERS), new=st.sampled_from(HEADERS))
-    def rewrite_binding(self, pick: int, which: int, old: bytes, new: bytes) -> None:
+    @rule(pick=number, old=st.sampled_from(HEADERS), new=st.sampled_from(HEADERS))
+    def rewrite_binding(self, pick: int, old: bytes, new: bytes) -> None:
         """Another flag or another type of channel binding, also where the proof repeats it."""
         link = self._link(pick)
         for place, packet in enumerate(link.wire):
             data = None if packet.data is None else rebound(packet.data, old, new)
             if data != packet.data:
                 link.wire[place] = replace(packet, data=data, altered=True)
+
+    @precondition(lambda self: self.world.links)
+    @rule(pick=number, steps=st.integers(0, 6), at=number, letter=number)
+    def misspell(self, pick: int, steps: int, at: int, letter: int) -> None:
+        """Change a letter for another after some steps: what comes is still well-formed."""
+        link = self._link(pick)
+        self.pass_on(pick=pick, times=steps)
+        if link.wire and link.wire[0].data:
+            data = misspelt(link.wire[0].data, at, letter)
+            if data != link.wire[0].data:
+                link.wire[0] = replace(link.wire[0], data=data, altered=True)
+
+    @precondition(lambda self: self.world.links)
+    @rule(pick=number, header=st.sampled_from(FIRSTS))
+    def rewrite_header(self, pick: int, header: bytes) -> None:
+        """Another flag or authzid in the client's first message, and nowhere else."""
+        link = self._link(pick)
+        for place, packet in enumerate(link.wire):
+            data = None if packet.data is None else headed(packet.data, header)
+            if data != packet.data:
+                link.wire[place] = replace(packet, data=data, altered=True)
+
+    @precondition(lambda self: self.world.links)
+    @rule(pick=number, kind=IMPERSONATED)
+    def impersonate_server(self, pick: int, kind: Kind) -> None:
+        self.world.impersonate_server(self._link(pick), kind)
+
+    @precondition(lambda self: self.world.links)
+    @rule(pick=number, name=st.sampled_from(NAMES[:2]))
+    def impersonate_client(self, pick: int, name: str) -> None:
+        self.world.impersonate_client(self._link(pick), name)
 
     @precondition(lambda self: self.world.links)
     @rule(pick=number, names=st.sampled_from(OFFERS))
@@ -200,7 +273,7 @@ class Attacker(RuleBasedStateMachine):
             self.world.deliver(link, Packet(kind, data, said.mechanism))
 
     @precondition(lambda self: self.world.links)
-    @rule(pick=number, which=number, data=st.sampled_from([None, b"", b"v=", b"v=AAAA"]))
+    @rule(pick=number, which=number, data=FORGED)
     def forge_success(self, pick: int, which: int, data: bytes | None) -> None:
         """The protocol's own success message, empty or with anything that was ever said."""
         seen = self.world.seen[which % len(self.world.seen)].data if which % 2 else data

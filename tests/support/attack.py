@@ -10,7 +10,7 @@ Sessions are never taken away from the attacker: he may go on after an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -29,7 +29,18 @@ from sasl_core import (
     b64encode,
 )
 
-__all__ = ["LOGINS", "Kind", "Link", "Login", "Packet", "Programs", "World", "rebound"]
+__all__ = [
+    "LOGINS",
+    "Kind",
+    "Link",
+    "Login",
+    "Packet",
+    "Programs",
+    "World",
+    "headed",
+    "misspelt",
+    "rebound",
+]
 
 SCRAM: Final = "SCRAM-SHA-256"
 
@@ -81,6 +92,7 @@ LOGINS: Final = (
     Login("tim", "pencil", "fred"),
     Login("fred", "umbrella"),
     Login("tim", "pencil", "root", right=False),
+    Login("fred", "umbrella", "tim", right=False),
     Login("tim", "umbrella", right=False),
     Login("nobody", "pencil", right=False),
 )
@@ -236,6 +248,41 @@ class World:
         # Two sides that go on and on would be a fault of ours; a wire full of tricks is none.
         link.wire.clear()
 
+    def impersonate_server(self, link: Link, kind: Kind) -> None:
+        """Answer the client in its server's place, without knowing any password.
+
+        The last message goes as a challenge, or with a success.
+        """
+        self._until(link, lambda packet: packet.kind is Kind.AUTH)
+        if not link.wire or not link.wire[0].name.startswith(SCRAM):
+            return
+        _, separator, nonce = (link.wire.pop(0).data or b"").rpartition(b",r=")
+        if separator:
+            first = b"r=" + nonce + b"impostor,s=c2FsdHNhbHRzYWx0,i=4096"
+            self.deliver(link, Packet(Kind.CHALLENGE, first, altered=True))
+            link.wire.clear()
+            self.deliver(link, Packet(kind, b"v=" + b64encode(b"s" * 32), altered=True))
+
+    def impersonate_client(self, link: Link, name: str) -> None:
+        """Log in as tim without his password, before the client of this link does."""
+        binding = b"n,,"
+        if name.endswith("-PLUS"):
+            binding = b"p=tls-exporter,,"
+        first = Packet(Kind.AUTH, binding + b"n=tim,r=intrudersnonce", name, altered=True)
+        self.deliver(link, first)
+        nonce = (link.wire.pop().data or b"").partition(b",")[0]
+        if nonce.startswith(b"r="):
+            channel = b"" if binding == b"n,," else b"e" * 32
+            final = b"c=%b,%b,p=%b" % (b64encode(binding + channel), nonce, b64encode(bytes(32)))
+            self.deliver(link, Packet(Kind.RESPONSE, final, altered=True))
+
+    def _until(self, link: Link, wanted: Callable[[Packet], bool]) -> None:
+        """Let the link go on until such a packet is the next."""
+        for _ in range(6):
+            if not link.wire or wanted(link.wire[0]):
+                return
+            self.deliver(link, link.wire.pop(0))
+
     def _server_hears(self, link: Link, packet: Packet) -> None:
         session = link.server_session
         if packet.kind is Kind.AUTH:
@@ -366,6 +413,24 @@ class World:
 def _authorize(authid: str, authzid: str, _: object) -> Decision:
     allowed = authid == authzid or (authid, authzid) == ("tim", "fred")
     return Decision.PERMIT if allowed else Decision.DENY
+
+
+def headed(data: bytes, header: bytes) -> bytes:
+    """A client's first SCRAM message with another GS2 header, authzid and all."""
+    _, separator, bare = data.partition(b",n=")
+    return header + separator[1:] + bare if separator else data
+
+
+def misspelt(data: bytes, at: int, letter: int) -> bytes:
+    """The message with one letter or digit of it another one: as well-formed as it was."""
+    places = [place for place, byte in enumerate(data) if bytes([byte]).isalnum()]
+    if not places:
+        return data
+    place = places[at % len(places)]
+    return data[:place] + bytes([_LETTERS[letter % len(_LETTERS)]]) + data[place + 1 :]
+
+
+_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def rebound(data: bytes, old: bytes, new: bytes) -> bytes:
