@@ -26,8 +26,13 @@ from store_kit import drive, make_verifier
 
 ALICE = UserName("alice")
 PENCIL = make_verifier("pencil")
-GAP = 0.5
-"""Longest time, in seconds, for which nothing else may run on the event loop."""
+BEATS = 10
+"""Of the event loop while a lock is waited for: on a quiet machine there are fifty, or a hundred.
+
+A login or a write that waited on the loop itself would leave two or three.
+"""
+AT_ONCE = 10.0
+"""Far less, in seconds, than the thirty for which these stores would wait."""
 
 
 @pytest.fixture
@@ -75,26 +80,24 @@ async def login(server):
                 return theirs.authid
 
 
-async def largest_gap(stop):
-    """The longest time that the event loop took to come back, in seconds."""
-    gap, before = 0.0, time.monotonic()
+async def beating(stop):
+    """How often the event loop came back, of a hundred times a second at the most."""
+    beats = 0
     while not stop.is_set():
         await asyncio.sleep(0.01)
-        now = time.monotonic()
-        gap, before = max(gap, now - before), now
-    return gap
+        beats += 1
+    return beats
 
 
 def watched(path, timeout, work):
-    """What `work(server)` returns or raises, and the largest gap of the loop meanwhile."""
+    """What `work(server)` returns or raises, and how often the loop came back meanwhile."""
 
-    async def body() -> tuple[Any, float]:
+    async def body() -> tuple[Any, int]:
         stop = asyncio.Event()
         with closing(SqliteStore(path, timeout=timeout)) as store:
             server = aio.Server("imap", "mail.example.com", config={}, stores=[store])
             try:
-                heart = asyncio.ensure_future(largest_gap(stop))
-                await asyncio.sleep(0.05)
+                heart = asyncio.ensure_future(beating(stop))
                 outcomes = await asyncio.gather(work(server), return_exceptions=True)
                 stop.set()
                 return outcomes[0], await heart
@@ -110,24 +113,24 @@ def test_a_login_waits_for_the_lock_beside_the_event_loop(path):
         began = time.monotonic()
         timer = threading.Timer(1.0, let_go)
         timer.start()
-        outcome, gap = watched(path, 10, login)
+        outcome, beats = watched(path, 10, login)
         timer.join()
     assert outcome == "alice"
     assert time.monotonic() - began >= 1.0
-    assert gap < GAP
+    assert beats > BEATS
 
 
 def test_a_lock_that_stays_fails_the_login_in_time_and_beside_the_event_loop(path):
     """After `timeout` seconds, and not much later: a temporary BackendError."""
     with locked(path):
         began = time.monotonic()
-        outcome, gap = watched(path, 1, login)
+        outcome, beats = watched(path, 1, login)
         took = time.monotonic() - began
     assert isinstance(outcome, BackendError)
     assert outcome.temporary
     assert "locked by another process" in str(outcome.detail)
-    assert gap < GAP
-    assert 1.0 <= took < 3.0
+    assert beats > BEATS
+    assert 1.0 <= took < AT_ONCE
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["not open yet", "open"])
@@ -146,7 +149,7 @@ def test_the_first_attempt_waits_for_nothing(path, used):
                 assert need.blocking is Blocking.LOCAL
                 began = time.monotonic()
                 later = call(body.send(need.function()))
-                assert time.monotonic() - began < GAP
+                assert time.monotonic() - began < AT_ONCE
                 assert later.blocking is Blocking.REMOTE
                 body.close()
         assert drive(store.lookup(ALICE, ["authPassword"])).verifiers == {
@@ -167,16 +170,18 @@ def test_the_second_attempt_waits_for_the_lock(path):
         assert list(end.value.value.verifiers) == ["SHA-256"]
 
 
-def test_the_time_for_a_thread_counts(path):
+def test_the_time_for_a_thread_counts(path, monkeypatch):
     """Waiting for a free thread is waiting too: `timeout` is over when it is over."""
-    with closing(SqliteStore(path, timeout=0.3)) as store, locked(path):
+    with closing(SqliteStore(path, timeout=60)) as store, locked(path):
         body = store.lookup(ALICE, [])
         need = call(body.send(call(next(body)).function()))
-        time.sleep(0.4)
-        began = time.monotonic()
+        # As if a thread had been free an hour later: what is left to wait is nothing.
+        later = time.monotonic() + 3600
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        began = time.perf_counter()
         with pytest.raises(BackendError, match="temporary") as caught:
             need.function()
-        assert time.monotonic() - began < 0.2
+        assert time.perf_counter() - began < 30
         assert caught.value.temporary
 
 
@@ -199,7 +204,7 @@ def test_setpass_waits_beside_the_event_loop_too(path):
     with locked(path) as let_go:
         timer = threading.Timer(0.5, let_go)
         timer.start()
-        outcome, gap = watched(path, 10, write)
+        outcome, beats = watched(path, 10, write)
         timer.join()
     assert outcome is Result.OK
-    assert gap < GAP
+    assert beats > BEATS

@@ -31,7 +31,7 @@ def test_all_comes_out_as_it_should(sasl: Sasl) -> None:
     began = time.monotonic()
     done = sasl.run("demo")
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     parts = done.stdout.split("\n\n")
     drawn = [part for part in parts if part.startswith("[")]
     assert all(part.startswith(title) for part, title in zip(drawn, TITLES, strict=True))

@@ -6,7 +6,6 @@ import base64
 import importlib.util
 import json
 import stringprep
-import time
 import unicodedata
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from sasl_core import _saslprep_tables
 from sasl_core.errors import PeerError
 from sasl_core.saslprep import PREPARED_LIMIT, SASLPREP_LIMIT, saslprep, saslprep_nonempty
 from sasl_core.verifier import derive
+from stopwatch import within
 
 TESTS = Path(__file__).parent.parent
 VECTORS: dict[str, Any] = json.loads((TESTS / "vectors" / "saslprep.json").read_text("utf-8"))
@@ -177,10 +177,9 @@ def test_length_is_capped() -> None:
     for text in ("a" * (SASLPREP_LIMIT + 1), "\u00e9" * (PREPARED_LIMIT + 1)):
         with pytest.raises(PeerError, match="more than"):
             _ = saslprep(text)
-    start = time.process_time()
-    assert len(saslprep("\u0301\u0323" * (PREPARED_LIMIT // 2))) == PREPARED_LIMIT
-    assert len(saslprep("\ufdfa" * PREPARED_LIMIT)) == 18 * PREPARED_LIMIT
-    assert time.process_time() - start < 0.5
+    with within(0.5):
+        assert len(saslprep("\u0301\u0323" * (PREPARED_LIMIT // 2))) == PREPARED_LIMIT
+        assert len(saslprep("\ufdfa" * PREPARED_LIMIT)) == 18 * PREPARED_LIMIT
 
 
 INTERESTING = st.text(

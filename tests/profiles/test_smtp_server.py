@@ -441,13 +441,13 @@ def test_a_client_that_leaves_the_handshake(
 
 def test_a_handshake_that_never_comes_is_given_up(serve: Serve, server_tls: ssl.SSLContext) -> None:
     """A client that is silent after STARTTLS is dropped in time."""
-    service = serve(tls=server_tls, limits=Limits(idle_seconds=0.2))
+    service = serve(tls=server_tls, limits=Limits(idle_seconds=1.0))
     with service.connect() as peer:
         peer.say("EHLO me")
         assert peer.say("STARTTLS").startswith("220 ")
         started = time.monotonic()
         assert peer.line() == ""
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 9
     service.settle()
 
 
@@ -498,12 +498,16 @@ def test_a_bad_client_at_each_step(serve: Serve, step: str, how: str) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_silent_client_is_sent_away(serve: Serve, step: str) -> None:
     """421 after the idle time, in whatever state."""
-    service = serve(limits=Limits(idle_seconds=0.1))
-    with service.connect() as peer:
-        for line in STEPS[step]:
-            peer.say(line)
-        assert peer.line() == "421 4.3.2 mail.example Timeout"
-        assert peer.line() == ""
+    for idle in (0.1, 1.0, 10.0):
+        service = serve(limits=Limits(idle_seconds=idle))
+        with service.connect() as peer:
+            # On a busy machine the steps themselves may take too long: then with more time.
+            if all(peer.say(line)[:1] in tuple("23") for line in STEPS[step]):
+                assert peer.line() == "421 4.3.2 mail.example Timeout"
+                assert peer.line() == ""
+                break
+    else:
+        pytest.fail("the steps take more than ten seconds")
     service.settle()
 
 
@@ -516,16 +520,16 @@ def test_a_slow_drip_does_not_extend_the_time(serve: Serve, limits: Limits) -> N
     drip = b"x" if limits.idle_seconds < 1 else b"NOOP\r\n"
     started = time.monotonic()
     with service.connect() as peer, contextlib.suppress(ConnectionError):
-        while time.monotonic() - started < 5:
+        while time.monotonic() - started < 30:
             peer.send(drip)
             time.sleep(0.02)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     service.settle()
 
 
 def test_a_client_that_never_reads_does_not_hold_others_up(serve: Serve) -> None:
     """A flood of commands whose replies nobody takes ends in time; others are served meanwhile."""
-    service = serve(limits=Limits(idle_seconds=0.5, commands=1_000_000))
+    service = serve(limits=Limits(idle_seconds=3.0, commands=1_000_000))
     with service.connect() as flooder:
         flooder.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         flooder.socket.settimeout(0.2)

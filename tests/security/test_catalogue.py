@@ -15,7 +15,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from sasl_core.plugin import (
     SimpleStore,
     Success,
 )
+from stopwatch import within
 from store_kit import make_verifier
 
 TESTS = Path(__file__).parent.parent
@@ -442,8 +442,7 @@ def test_a_malformed_verifier_lets_nobody_in(value: bytes) -> None:
 
 def test_a_name_of_a_mebibyte() -> None:
     """Names that are long, or that preparation makes eighteen times longer, cost nothing."""
-    start = time.process_time()
-    with server() as owner, client() as theirs:
+    with within(2), server() as owner, client() as theirs:
         for text in (
             "a" * 2**20,
             "\ufdfa" * 2**18,
@@ -463,7 +462,6 @@ def test_a_name_of_a_mebibyte() -> None:
             ):
                 with owner.session() as session, pytest.raises(SaslError):
                     session.start(mechanism, message.encode()[:65536])
-    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

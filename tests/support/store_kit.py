@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sasl_core.plugin import (
@@ -95,8 +96,18 @@ class Child:
         return out
 
     def _end(self) -> tuple[str, str]:
+        process = self.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         try:
-            return self.process.communicate()
+            # Not by communicate(): that reads the pipe itself, past what `hear` has read ahead.
+            with suppress(BrokenPipeError), process.stdin:
+                process.stdin.flush()
+            with process.stdout, process.stderr:
+                out, err = process.stdout.read(), process.stderr.read()
+            process.wait()
+            return out, err
         finally:
             self.watchdog.cancel()
             self.watchdog.join()
