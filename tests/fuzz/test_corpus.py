@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from fuzz_targets import TARGETS, survives
 from sasl_core import PeerError
 
+ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).with_name("corpus")
 FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 
@@ -32,6 +35,32 @@ def test_a_parser_lives_through_it(path: Path) -> None:
 def test_every_parser_has_a_corpus() -> None:
     """No target without inputs to start from, and no inputs without a target."""
     assert {path.parent.name for path in FILES} == set(TARGETS)
+
+
+PARSER = re.compile(r"parse|parse_\w+|unescape_\w+|b64decode|[A-Z]\w*Reader")
+
+
+def parsers() -> Iterator[str]:
+    """The name of every public parser of what we ship, methods too; the kit has none."""
+    folders = ("sasl_core", "plugins", "canon", "auxprop")
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    for file in files:
+        if "testing" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            defined = isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            if defined and PARSER.fullmatch(node.name):
+                yield node.name
+
+
+def test_every_parser_has_a_target() -> None:
+    """Whoever writes a parser gives it to the fuzzer: each is named in a target."""
+    source = (ROOT / "tests" / "support" / "fuzz_targets.py").read_text("utf-8")
+    named = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    named |= {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    found = set(parsers())
+    assert found - named == set()
+    assert {"parse", "parse_toml", "parse_server_final", "LineReader", "b64decode"} <= found
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\xff" * 64, b"\xed\xa0\x80", b"," * 300, b"\r\n"])

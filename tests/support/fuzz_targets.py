@@ -12,9 +12,11 @@ from typing import Final
 
 from sasl_auxprop.memory import MemoryStore
 from sasl_canon.internal import InternalCanonicalizer
+from sasl_cli.addresses import parse_address, parse_url, show_address
 from sasl_core import (
     AuthenticationError,
     CanonFlag,
+    Client,
     Configuration,
     SaslError,
     Server,
@@ -26,14 +28,20 @@ from sasl_core import (
 from sasl_core.conf_files import parse_toml
 from sasl_core.conf_flat import parse_flat
 from sasl_core.context import CanonContext
-from sasl_core.gs2 import escape_saslname, format_gs2, parse_gs2, parse_saslname
+from sasl_core.gs2 import (
+    escape_saslname,
+    format_gs2,
+    parse_gs2,
+    parse_saslname,
+    unescape_saslname,
+)
 from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
 from sasl_core.verifier import format_verifier, parse_verifier
 from sasl_mechanisms import anonymous, plain
 from sasl_mechanisms.scram import messages
 from sasl_profiles.smtp.auth import parse_auth, parse_capabilities, parse_response
 from sasl_profiles.smtp.connection import SmtpConnection
-from sasl_profiles.smtp.envelope import parse_mail, parse_rcpt
+from sasl_profiles.smtp.envelope import DataReader, parse_mail, parse_rcpt
 from sasl_profiles.smtp.events import AuthResponse, AuthStarted, MessageReceived, TlsRequested
 from sasl_profiles.smtp.lines import LineReader
 from sasl_profiles.smtp.replies import ReplyReader
@@ -79,7 +87,9 @@ def gs2(data: bytes) -> None:
 
 
 def saslname(data: bytes) -> None:
-    assert escape_saslname(parse_saslname(data)).encode() == data
+    name = parse_saslname(data)
+    assert escape_saslname(name).encode() == data
+    assert unescape_saslname(data.decode()) == name
 
 
 def preparation(data: bytes) -> None:
@@ -245,6 +255,67 @@ class _Sessions:
 _sessions: Final = _Sessions()
 
 
+class _Clients:
+    """A client whose server is whoever has written the data."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+
+    def run(self, mechanism: str, data: bytes, nonce_at: bytes) -> None:
+        """An attempt whose challenges stand between 0xFF, and whose last comes with a success.
+
+        0xFE stands for the client's nonce, which nobody can know beforehand.
+        """
+        if self._client is None:
+            config = {"scram_iteration_floor": 1, "scram_iteration_cap": 4}
+            self._client = Client("imap", "localhost", config=config)
+        *challenges, last = data.split(b"\xff")
+        with self._client.session(authid="tim", password="pencil") as session:
+            said = session.start([mechanism]).data or b""
+            nonce = said.rpartition(nonce_at)[2]
+            for challenge in challenges:
+                _ = session.step(challenge.replace(b"\xfe", nonce))
+            session.finish(last.replace(b"\xfe", nonce))
+            raise AssertionError("the client believes somebody who does not know its password")
+
+
+_clients: Final = _Clients()
+
+
+def client_scram(data: bytes) -> None:
+    _clients.run("SCRAM-SHA-256", data, b"r=")
+
+
+def smtp_data(data: bytes) -> None:
+    """The same message comes out whether the bytes arrive at once or one by one."""
+    assert _message(data, len(data) or 1) == _message(data, 1)
+
+
+def _message(data: bytes, step: int) -> object:
+    reader, rest = DataReader(200), None
+    for start in range(0, len(data), step):
+        piece = data[start : start + step]
+        if rest is not None:
+            rest += piece
+            continue
+        try:
+            rest = reader.feed(piece)
+        except SaslError as error:
+            return error.code
+    return rest, reader.overflow, b"" if reader.overflow else reader.message
+
+
+def addresses(data: bytes) -> None:
+    text = text_of(data)
+    for parse in (parse_url, parse_address):
+        try:
+            host, port = parse(text)
+        except SaslError:
+            continue
+        if isinstance(port, int):
+            assert parse_address(show_address(host, port)) == (host, port)
+
+
 def session_scram(data: bytes) -> None:
     _sessions.run("SCRAM-SHA-256", data)
 
@@ -258,8 +329,10 @@ def session_plain(data: bytes) -> None:
 
 
 TARGETS: Final[Mapping[str, Target]] = {
+    "addresses": addresses,
     "anonymous": anonymous_trace,
     "base64": base64,
+    "client-scram": client_scram,
     "configuration-flat": flat_configuration,
     "configuration-toml": toml_configuration,
     "gs2": gs2,
@@ -274,6 +347,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "session-scram": session_scram,
     "session-scram-plus": session_scram_plus,
     "smtp-auth": smtp_auth,
+    "smtp-data": smtp_data,
     "smtp-lines": smtp_lines,
     "smtp-replies": smtp_replies,
     "smtp-server": smtp_server,
