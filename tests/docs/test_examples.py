@@ -78,3 +78,14 @@ def test_the_state_diagram_is_the_table() -> None:
         check=True,
     ).stdout
     assert f"```mermaid\n{drawn}```" in (ROOT / "docs" / "design.md").read_text()
+
+
+def test_no_diagram_is_drawn_by_hand() -> None:
+    """Each diagram of states follows the note that names the tool that drew it."""
+    note = "<!-- drawn by tests/tools/draw_states.py -->\n"
+    by_hand = [
+        page.name
+        for page in PAGES
+        if page.read_text().count("```mermaid") != page.read_text().count(f"{note}```mermaid")
+    ]
+    assert by_hand == []

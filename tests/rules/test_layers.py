@@ -121,6 +121,36 @@ def test_layer_satisfies_min_ssf_together_with_what_is_below(pair, external):
     assert server.ssf == 56
 
 
+SETS = {
+    # min_ssf, max_ssf, maxbufsize and external_ssf -> the layers that may come of it.
+    "none": ((0, 0, 65_536, 0), {0}),
+    "any": ((0, 256, 65_536, 0), {0, 1, 56, 256}),
+    "integrity": ((1, 1, 65_536, 0), {1}),
+    "weak": ((56, 128, 65_536, 0), {56}),
+    "strong": ((129, 256, 65_536, 0), {256}),
+    "no buffer": ((0, 256, 0, 0), {0}),
+    "external": ((56, 112, 65_536, 56), {0, 1, 56}),
+}
+
+
+@pytest.mark.parametrize("ssf", [0, 1, 56, 256])
+@pytest.mark.parametrize("given", SETS)
+def test_layer_under_each_set_of_properties(pair, given, ssf):
+    """Cyrus's six sets, and one more: what may not be is refused on both sides, the rest works."""
+    (low, high, buffer, external), allowed = SETS[given]
+    security = SecurityProperties(min_ssf=low, max_ssf=high, maxbufsize=buffer)
+    layers = [SpyLayer(ssf) if ssf else None for _ in range(2)]
+    server, client = pair(*layers, security=security, external_ssf=external)
+    if ssf in allowed:
+        exchange(server, client)
+        assert (server.ssf, client.ssf) == (ssf, ssf)
+        assert server.decode(client.encode(b"hello")) == b"hello"
+    else:
+        with pytest.raises(AuthenticationError):
+            exchange(server, client)
+        assert not server.done or not client.done
+
+
 @pytest.mark.parametrize("side", ["server", "client"])
 @pytest.mark.parametrize(
     "wrong", [None, SpyLayer(40), SpyLayer(57)], ids=["none", "too weak", "too strong"]

@@ -79,6 +79,11 @@ def test_listing_takes_parts_of_any_length(driver, part):
     )
 
 
+def test_listing_takes_a_user_of_any_length(driver):
+    """What 32 kB of user may use is asked and listed as for anybody."""
+    assert driver.server(OPEN).session().listmech("x" * 32_768) == ORDER
+
+
 def test_listing_of_nothing_is_prefix_and_suffix(driver):
     """A connection on which nothing may be used has an empty list."""
     session = driver.server({"mech_list": []}).session()
