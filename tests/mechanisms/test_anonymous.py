@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from logins import client, login, server
 from sasl_core import Decision, MechanismError, PeerError, Reply, SaslError, UsageError
+from sasl_mechanisms.anonymous import check_trace
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "simple_mechs.json").read_text("utf-8")
@@ -125,3 +126,30 @@ def test_it_looks_nobody_up() -> None:
     with server() as ours, ours.session(properties=["mailHost", "*mailHost"]) as session:
         assert session.start("ANONYMOUS", b"").done
         assert session.properties.get("mailHost") == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "character"),
+    [
+        ("C.2.1", "\u0007"), ("C.2.2", "\u06dd"), ("C.3", "\ue000"), ("C.3", "\U000f0000"),
+        ("C.4", "\ufdd0"), ("C.5", "\ud800"), ("C.6", "\ufff9"), ("C.8", "\u200e"),
+        ("C.9", "\U000e0001"),
+    ],
+)  # fmt: skip
+def test_a_trace_is_refused_by_table(table: str, character: str) -> None:
+    """Each table of RFC 3454 that the "trace" profile prohibits does (RFC 4505 section 3)."""
+    for trace in (character, f"tim{character}", f"tim@{character}example.com"):
+        with pytest.raises(PeerError):
+            _ = check_trace(trace)
+
+
+@pytest.mark.parametrize(
+    ("table", "character"),
+    [
+        ("C.1.1", " "), ("C.1.2", "\u00a0"), ("C.7", "\u2ff0"), ("A.1", "\u0221"),
+        ("B.1", "\u00ad"), ("B.2", "\u1e9e"), ("NFKC", "\u2168"),
+    ],
+)  # fmt: skip
+def test_a_trace_is_not_changed(table: str, character: str) -> None:
+    """Blanks and the unassigned are allowed, and nothing is mapped or normalised."""
+    assert check_trace(f"tim{character}") == f"tim{character}"

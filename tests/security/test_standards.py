@@ -43,7 +43,7 @@ SMTP_SERVER = "profiles/test_smtp_server"
 
 SHOWN: dict[str, tuple[str, ...]] = {
     # RFC 4422, the framework
-    "S001": (f"{INPUT}::test_no_such_mechanism",),
+    "S001": (f"{INPUT}::test_no_such_mechanism", f"{ATTACKS}::test_names_import_nothing"),
     "S002": (f"{INPUT}::test_a_session_is_for_one_attempt", f"{SMTP}::test_a_command_after_login"),
     "S003": (f"{INITIAL}::test_g5_anything_and_server_first_is_bad_protocol",),
     "S004": (
@@ -78,10 +78,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
         f"{ATTACKS}::test_binding_is_checked_again_at_the_end",
         f"{LAYERS}::test_layer_other_than_demanded_is_refused",
     ),
-    "S017": (f"{INPUT}::test_giant_messages",),
     # RFC 4505, ANONYMOUS
     "S021": (f"{ANONYMOUS}::test_vectors", f"{ANONYMOUS}::test_traces"),
-    "S022": (f"{ANONYMOUS}::test_traces",),
+    "S022": (f"{ANONYMOUS}::test_traces", f"{ANONYMOUS}::test_a_trace_is_refused_by_table"),
     "S023": (f"{ANONYMOUS}::test_the_trace_is_for_the_log_only",),
     # RFC 4616, PLAIN
     "S025": (
@@ -102,7 +101,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "S031": (f"{PLAIN}::test_a_wrong_password_and_a_refused_identity_are_one_outcome",),
     # RFC 5802, 7677 and 5803, SCRAM
     "S032": (f"{VERIFIER}::test_pbkdf2", f"{SCRAM}::test_the_servers_half"),
-    "S033": (f"{GS2}::test_badly_escaped_names", f"{SCRAM}::test_authorization"),
+    "S033": (
+        f"{GS2}::test_badly_escaped_names",
+        f"{GS2}::test_invalid_headers",
+        f"{SCRAM}::test_authorization",
+    ),
     "S034": (f"{SCRAM}::test_the_server_says_what_rfc_5802_has_a_word_for",),
     # A name that cannot be prepared ends the exchange, which tells nothing of any account.
     "S035": (
@@ -195,6 +198,8 @@ def each(first: int, last: int, feature: str) -> dict[str, str]:
 LATER: dict[str, str] = {
     **each(12, 14, "mechanisms with security layers"),
     **each(16, 16, "reading the offer again under a layer"),
+    # The length of a layer's buffer; nothing that is built has a length field.
+    **each(17, 17, "mechanisms with security layers"),
     **each(18, 19, "EXTERNAL"),
     **each(20, 20, "tokens that expire"),
     # It is off by default, as a test shows; but a user may still be called "anonymous".

@@ -302,7 +302,8 @@ def _message(data: bytes, step: int) -> object:
             rest = reader.feed(piece)
         except SaslError as error:
             return error.code
-    return rest, reader.overflow, b"" if reader.overflow else reader.message
+    # Before its end a message is not handed out, and how much is held back is nobody's business.
+    return None if rest is None else (rest, reader.overflow, reader.message)
 
 
 def addresses(data: bytes) -> None:
