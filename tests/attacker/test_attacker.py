@@ -54,7 +54,7 @@ number = st.integers(0, 1 << 16)
 flag = st.booleans()
 
 
-CONNECTION: dict[str, st.SearchStrategy[Any]] = {
+CONNECTION: dict[str, Any] = {
     "login": st.sampled_from([LOGINS[0], LOGINS[0], *LOGINS]),
     "cautious": flag,
     "initial_response": flag,

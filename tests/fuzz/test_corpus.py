@@ -48,8 +48,7 @@ def parsers() -> Iterator[str]:
         if "testing" in file.parts:
             continue
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            defined = isinstance(node, (ast.FunctionDef, ast.ClassDef))
-            if defined and PARSER.fullmatch(node.name):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and PARSER.fullmatch(node.name):
                 yield node.name
 
 

@@ -293,7 +293,8 @@ def test_a_message_of_another_type_changes_nothing(value: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "", "plain", "x" * 1024, "A" * 20, "A" * 21, "PL\0AIN", "PLAIN ", "PLAIN\n", "\udc80", "PLAIN-PLUS", "-PLUS",
+        "", "plain", "x" * 1024, "A" * 20, "A" * 21, "PL\0AIN", "PLAIN ", "PLAIN\n", "\udc80",
+        "PLAIN-PLUS", "-PLUS",
         "SCRAM-SHA-256-PLUS-PLUS", "os", "../PLAIN", "PLAIN\u0130", None, 5, b"PLAIN", ["PLAIN"],
         {}, object(),
     ],
