@@ -44,13 +44,13 @@ class _Supplied:
         return event
 
 
-class RawServerSession(ServerView):
+class RawServerSession(ServerView[BlockingRunner]):
     """A server's session whose needs are noted in `supplied.needs`."""
 
     __slots__ = ("supplied",)
 
     def __init__(self, session: blocking.ServerSession, runner: BlockingRunner) -> None:
-        super().__init__(session.raw())
+        super().__init__(session.raw(), runner)
         self.supplied = _Supplied(runner)
 
     def start(self, mechanism: str, initial: bytes | None = None) -> Reply:
@@ -65,7 +65,7 @@ class RawServerSession(ServerView):
         self.raw().close()
 
 
-class RawClientSession(ClientView):
+class RawClientSession(ClientView[BlockingRunner]):
     """A client's session whose needs are noted in `supplied.needs`."""
 
     __slots__ = ("supplied",)
@@ -76,7 +76,7 @@ class RawClientSession(ClientView):
         runner: BlockingRunner,
         interact: Interact | None = None,
     ) -> None:
-        super().__init__(session.raw())
+        super().__init__(session.raw(), runner, interact)
         self.supplied = _Supplied(runner, interact)
 
     def start(self, offered: list[str]) -> Reply:
