@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from sasl_auxprop.memory import MemoryStore
-from sasl_core.negotiation import base
+from sasl_core.negotiation import base, client, server
 from sasl_core.testing import (
     BlockingDriver,
     Credentials,
@@ -160,7 +160,9 @@ def test_a_session_that_begins_anew_fails():
 
 def test_a_missing_bound_fails(monkeypatch):
     """Without the limit of 64 KiB the messages over it are not refused for their length."""
-    monkeypatch.setattr(base, "MESSAGE_LIMIT", 1 << 30)
+    for module in (base, client, server):
+        # Wherever the negotiation looks at it.
+        monkeypatch.setattr(module, "MESSAGE_LIMIT", 1 << 30, raising=False)
     with pytest.raises(AssertionError, match="over the limit is refused as toy"):
         Toy().test_too_long_messages()
 
