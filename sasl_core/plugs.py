@@ -171,6 +171,29 @@ class AuxpropPlug(Plug, ABC):
             BackendError: the store cannot be written.
         """
 
+    def update_many(
+        self, changes: Sequence[tuple[UserName, Change]]
+    ) -> Needs[Sequence[Result | UsageError]]:
+        """Carry out many changes, in this order; what came of each, in the same order.
+
+        Each is all or nothing, and what came of it is what `update` returns for it, or the
+        `UsageError` that it would raise: one that cannot be stored spoils no other. Here
+        they are written one by one. A store that can makes them one transaction, so that an
+        outage leaves all of them or none; they are durable when it returns. Give it a
+        thousand or so at a time, for others wait while it writes.
+
+        Raises:
+            BackendError: the store cannot be written; with one transaction, nothing of
+                these changes was.
+        """
+        results: list[Result | UsageError] = []
+        for user, change in changes:
+            try:
+                results.append((yield from self.update(user, change)))
+            except UsageError as error:
+                results.append(error.with_traceback(None))
+        return results
+
     @abstractmethod
     def users(self) -> Needs[Iterable[UserName]]:
         """Every user there is, in the order of realm and name."""
@@ -198,6 +221,18 @@ class SimpleStore(AuxpropPlug):
     def write(self, user: UserName, change: Change) -> Result:
         """What `update` returns."""
 
+    def write_many(
+        self, changes: Sequence[tuple[UserName, Change]]
+    ) -> Sequence[Result | UsageError]:
+        """What `update_many` returns. Writes one by one, unless a store knows better."""
+        results: list[Result | UsageError] = []
+        for user, change in changes:
+            try:
+                results.append(self.write(user, change))
+            except UsageError as error:
+                results.append(error.with_traceback(None))
+        return results
+
     @abstractmethod
     def list_users(self) -> Iterable[UserName]:
         """What `users` returns."""
@@ -218,6 +253,11 @@ class SimpleStore(AuxpropPlug):
 
     def update(self, user: UserName, change: Change) -> Needs[Result]:
         return (yield from self._call(lambda: self.write(user, change), self.write_blocking))
+
+    def update_many(
+        self, changes: Sequence[tuple[UserName, Change]]
+    ) -> Needs[Sequence[Result | UsageError]]:
+        return (yield from self._call(lambda: self.write_many(changes), self.write_blocking))
 
     def users(self) -> Needs[Iterable[UserName]]:
         return (yield from self._call(self.list_users, self.read_blocking))

@@ -10,6 +10,7 @@ the same in every store. Invariants of what `checked` returns:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
@@ -62,13 +63,15 @@ class CheckedChange:
     """A `Change` that a store can carry out as it stands.
 
     `values`: the new values of every property but `authPassword`; an empty tuple removes
-    the property. `verifiers`: new verifiers by hash. `drop_verifiers`: remove those of
+    the property. `verifiers`: new verifiers by hash; `texts`: the same, as `authPassword` has
+    them. `drop_verifiers`: remove those of
     any other hash. `expected`: as in `Change`, the verifiers in the form and order of
     `stored_form`.
     """
 
     values: Mapping[str, tuple[bytes, ...]] = attrs.field(repr=False)
     verifiers: Mapping[str, ScramVerifier] = attrs.field(repr=False)
+    texts: Mapping[str, bytes] = attrs.field(repr=False)
     drop_verifiers: bool
     expected: Mapping[str, tuple[bytes, ...]] = attrs.field(repr=False)
     disabled: bool | None
@@ -100,9 +103,12 @@ def checked(change: Change, *, plaintext: bool) -> CheckedChange:
     given = values.pop(VERIFIERS, None)
     if VERIFIERS in expected:
         expected[VERIFIERS] = tuple(sorted(expected[VERIFIERS]))
+    verifiers = _verifiers(given or ())
     return CheckedChange(
         values,
-        _verifiers(given or ()),
+        verifiers,
+        # What was parsed is spelt in one way alone.
+        dict(zip(verifiers, given or (), strict=True)),
         # An empty tuple removes the property, and that is all of its verifiers.
         change.replace_verifiers or given == (),
         expected,
@@ -155,6 +161,8 @@ def check_user(user: UserName) -> None:
 def _properties(given: Mapping[str, tuple[bytes, ...]]) -> dict[str, tuple[bytes, ...]]:
     """A checked copy of properties and their values."""
     copy: dict[str, tuple[bytes, ...]] = {}
+    if not given:
+        return copy
     # What is annotated is also checked: a str in place of a tuple would be stored in pieces.
     for name, values in cast("Mapping[object, object]", given).items():
         known = _property_name(name)
@@ -163,7 +171,7 @@ def _properties(given: Mapping[str, tuple[bytes, ...]]) -> dict[str, tuple[bytes
         kept = [value for value in cast("tuple[object, ...]", values) if isinstance(value, bytes)]
         if len(kept) != len(given[known]):
             raise UsageError(f"a value of property {known!r} is not bytes")
-        if len(kept) > VALUES_LIMIT or any(len(value) > VALUE_LIMIT for value in kept):
+        if len(kept) > VALUES_LIMIT or max(map(len, kept), default=0) > VALUE_LIMIT:
             raise UsageError(
                 f"property {known!r} has more than {VALUES_LIMIT} values, or one longer than "
                 f"{VALUE_LIMIT} bytes"
@@ -172,6 +180,7 @@ def _properties(given: Mapping[str, tuple[bytes, ...]]) -> dict[str, tuple[bytes
     return copy
 
 
+@lru_cache(maxsize=64)
 def _property_name(name: object) -> str:
     if (
         not isinstance(name, str)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from sasl_core.errors import SaslError
+from sasl_core._checks import is_a
+from sasl_core.errors import SaslError, UsageError
 from sasl_core.names import UserName
 from sasl_core.needs import Change
 from sasl_core.properties import PASSWORD, VERIFIERS
@@ -162,6 +163,41 @@ class StoreWriteChecks(StoreSubject):
                     fail(f"{desk.who}: what is no verifier is stored as one ({result.name})")
             self._holds(desk, "after a change that was refused", mailHost=(b"mx1",))
             require(desk.found(BOB).result is Result.NOUSER, f"{desk.who}: half a user was made")
+
+    def test_many(self) -> None:
+        """Many changes in order, each with its result; one that cannot be stored spoils none."""
+        with self.desk() as desk:
+            if not desk.store.writable:
+                return
+            desk.add(ALICE, mailHost=(b"mx1",))
+            carol, dave = UserName("carol", "example.com"), UserName("dave", "example.com")
+            broken = Change({VERIFIERS: (self.secret,)}, create=True)
+            changes = [
+                (BOB, Change({VERIFIERS: (verifier("p"),)}, create=True)),
+                (ALICE, Change({"mailHost": (b"mx2",)}, create=True)),
+                (carol, broken),
+                (BOB, Change({"mailHost": (b"mx3",)})),
+                (dave, Change({"mailHost": (b"mx4",)})),
+            ]
+            results = list(desk.run(desk.store.update_many(changes)))
+            kinds = [each if is_a(each, Result) else type(each) for each in results]
+            require(
+                kinds == [Result.OK, Result.NOCHANGE, UsageError, Result.OK, Result.NOUSER],
+                f"{desk.who}: update_many gives {kinds}",
+            )
+            for each in results:
+                if isinstance(each, UsageError):
+                    assert_no_secret(each, [self.secret])
+            self._holds(desk, "after many changes", mailHost=(b"mx1",))
+            require(
+                desk.found(BOB, "mailHost").values == {"mailHost": (b"mx3",)},
+                f"{desk.who}: the second change of one user in update_many is lost",
+            )
+            require(bool(desk.verifiers(BOB)), f"{desk.who}: the first change of two is lost")
+            for nobody in (carol, dave):
+                require(
+                    desk.found(nobody).result is Result.NOUSER, f"{desk.who} made {nobody.name}"
+                )
 
     def test_plaintext(self) -> None:
         """A store keeps a plaintext password if it says so, and otherwise never."""

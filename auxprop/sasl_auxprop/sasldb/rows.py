@@ -15,7 +15,6 @@ from sasl_core.plugin import (
     VERIFIERS,
     BackendError,
     Result,
-    format_verifier,
     parse_verifier,
     printable,
 )
@@ -137,21 +136,20 @@ def apply(connection: sqlite3.Connection, user: UserName, change: CheckedChange)
     if change.delete:
         _ = execute("DELETE FROM users WHERE id = ?", (number,))
         return Result.OK
+    removed = [VERIFIERS, *change.values] if change.drop_verifiers else [*change.values]
     if number is None:
         number = execute(
             "INSERT INTO users (realm, name) VALUES (?, ?)", (user.realm, user.name)
         ).lastrowid
+        removed = []
     if change.disabled is not None:
         _ = execute("UPDATE users SET disabled = ? WHERE id = ?", (change.disabled, number))
-    removed = [VERIFIERS, *change.values] if change.drop_verifiers else [*change.values]
-    _ = connection.executemany(
-        "DELETE FROM properties WHERE user = ? AND name = ?",
-        [(number, name) for name in removed],
-    )
-    rows = [
-        (number, VERIFIERS, name, format_verifier(verifier))
-        for name, verifier in change.verifiers.items()
-    ]
+    if removed:
+        _ = connection.executemany(
+            "DELETE FROM properties WHERE user = ? AND name = ?",
+            [(number, name) for name in removed],
+        )
+    rows = [(number, VERIFIERS, name, text) for name, text in change.texts.items()]
     for name, values in change.values.items():
         rows += [(number, name, f"{place:04d}", value) for place, value in enumerate(values)]
     _ = connection.executemany(

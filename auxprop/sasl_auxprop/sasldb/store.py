@@ -3,7 +3,8 @@
 Invariants:
 - A look-up is one statement, and the same work for a user who is not there.
 - No look-up waits for a lock in the event loop: only the second attempt, off it, waits.
-- A write is one transaction: all of a `Change` or nothing, on disk when it says OK.
+- A write is one transaction, of one change or of many: all of it or nothing, on disk when
+  it says OK.
 - Nothing is opened before the first use, nor SQLite loaded.
 """
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
+    from sasl_auxprop import CheckedChange
     from sasl_auxprop.sasldb.pool import Pool
     from sasl_core.plugin import Change, Needs
 
@@ -237,22 +239,47 @@ class SqliteStore(SimpleStore):
             BackendError: see `Pool.run`; nothing was acknowledged, and nothing written
                 unless the disk failed at the very last step.
         """
-        new = checked(change, plaintext=self.plaintext)
-        check_user(user)
+        (result,) = self.write_many([(user, change)])
+        if isinstance(result, UsageError):
+            raise result
+        return result
+
+    def write_many(
+        self, changes: Sequence[tuple[UserName, Change]]
+    ) -> Sequence[Result | UsageError]:
+        """Carry all of `changes` out in one transaction; see `update_many`.
+
+        What cannot be stored is refused before the transaction begins.
+
+        Raises:
+            BackendError: as `write`, of all of them.
+        """
+        results: list[Result | UsageError] = []
+        sound: list[tuple[int, UserName, CheckedChange]] = []
+        for user, change in changes:
+            try:
+                new = checked(change, plaintext=self.plaintext)
+                check_user(user)
+            except UsageError as error:
+                results.append(error.with_traceback(None))
+            else:
+                sound.append((len(results), user, new))
+                results.append(Result.NOCHANGE)
         pool = self._opened()
-        if new.create:
+        if any(new.create for _, _, new in sound):
             _ = self.create()
 
-        def transact(connection: sqlite3.Connection, _secret: bytes) -> Result:
+        def transact(connection: sqlite3.Connection, _secret: bytes) -> None:
             _ = connection.execute("BEGIN IMMEDIATE")
-            result = apply(connection, user, new)
-            _ = connection.execute("COMMIT" if result is _OK else "ROLLBACK")
-            return result
+            for place, user, new in sound:
+                results[place] = apply(connection, user, new)
+            _ = connection.execute("COMMIT" if _OK in results else "ROLLBACK")
 
-        result = pool.run(transact)
-        if result is _OK:
+        if sound:
+            pool.run(transact)
+        if _OK in results:
             self._sample = (b"", 0.0, None)
-        return result
+        return results
 
     def _opened(self) -> Pool:
         """The pool of connections; opens no file."""
