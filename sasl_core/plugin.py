@@ -9,6 +9,8 @@ of the plugin and returns a sequence of plugs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sasl_core._record import record
 from sasl_core.audit import AuditEvent
 from sasl_core.context import CanonContext, ClientContext, ServerContext
@@ -96,6 +98,33 @@ from sasl_core.verifier import (
     verifier_from_salted_password,
 )
 
+if TYPE_CHECKING:
+    from sasl_core.verifier_forms import (
+        format_braced_verifier,
+        format_mongodb_credentials,
+        parse_any_verifier,
+        parse_mongodb_credentials,
+    )
+else:
+    # Hidden from the type checkers, which would take it for a module with every name.
+    def __getattr__(name: str) -> object:
+        """What moves users from one program to another, and is not loaded for a login."""
+        if name not in _FORMS:
+            raise AttributeError(f"module 'sasl_core.plugin' has no attribute {name!r}")
+        from sasl_core import verifier_forms
+
+        value: object = getattr(verifier_forms, name)
+        globals()[name] = value
+        return value
+
+
+_FORMS = (
+    "format_braced_verifier",
+    "format_mongodb_credentials",
+    "parse_any_verifier",
+    "parse_mongodb_credentials",
+)
+
 __all__ = [
     "PASSWORD",
     "SCRAM_HASHES",
@@ -168,11 +197,15 @@ __all__ = [
     "client_proof",
     "derive",
     "escape_saslname",
+    "format_braced_verifier",
     "format_gs2",
+    "format_mongodb_credentials",
     "format_verifier",
     "hookimpl",
     "is_mechanism_name",
+    "parse_any_verifier",
     "parse_gs2",
+    "parse_mongodb_credentials",
     "parse_saslname",
     "parse_verifier",
     "prepare_trace",

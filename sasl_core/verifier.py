@@ -43,6 +43,7 @@ __all__ = [
     "format_verifier",
     "parse_verifier",
     "proof_matches",
+    "read_verifier",
     "server_signature",
     "stored_keys",
     "verifier_from_salted_password",
@@ -105,16 +106,29 @@ def parse_verifier(text: bytes) -> ScramVerifier:
         BackendError: `text` is anything else. It comes from our own store, so nobody's
             password is wrong; the error says what is wrong with it and shows none of it.
     """
+    verifier = read_verifier(text)
+    if isinstance(verifier, str):
+        raise BackendError(
+            code="bad-verifier",
+            temporary=False,
+            detail=f"a stored SCRAM verifier cannot be used: {verifier}; "
+            f"set the user's password anew",
+        )
+    return verifier
+
+
+def read_verifier(text: bytes) -> ScramVerifier | str:
+    """What `parse_verifier` returns, or what is wrong with `text`, which shows none of it."""
     match = _STORED.fullmatch(text)
     if match is None:
-        raise _bad("it is not SCRAM-<hash>$<iterations>:<salt>$<StoredKey>:<ServerKey>")
+        return "it is not SCRAM-<hash>$<iterations>:<salt>$<StoredKey>:<ServerKey>"
     name = match[1].decode("ascii")
     algorithm = SCRAM_HASHES.get(name)
     if algorithm is None:
-        raise _bad(f"its hash is none of {', '.join(SCRAM_HASHES)}")
+        return f"its hash is none of {', '.join(SCRAM_HASHES)}"
     iterations = int(match[2])
     if iterations > MAX_ITERATIONS:
-        raise _bad(f"it has more than {MAX_ITERATIONS} iterations")
+        return f"it has more than {MAX_ITERATIONS} iterations"
     size = algorithm[1]
     try:
         salt = b64decode(match[3])
@@ -123,20 +137,12 @@ def parse_verifier(text: bytes) -> ScramVerifier:
     except PeerError:
         salt = stored_key = server_key = b""
     if not salt:
-        raise _bad("its salt or its keys are not canonical base64")
+        return "its salt or its keys are not canonical base64"
     if len(salt) > MAX_SALT:
-        raise _bad(f"its salt is longer than {MAX_SALT} octets")
+        return f"its salt is longer than {MAX_SALT} octets"
     if len(stored_key) != size or len(server_key) != size:
-        raise _bad(f"its keys are not {size} octets long, as {name} has it")
+        return f"its keys are not {size} octets long, as {name} has it"
     return ScramVerifier(name, iterations, salt, stored_key, server_key)
-
-
-def _bad(why: str) -> BackendError:
-    return BackendError(
-        code="bad-verifier",
-        temporary=False,
-        detail=f"a stored SCRAM verifier cannot be used: {why}; set the user's password anew",
-    )
 
 
 def format_verifier(verifier: ScramVerifier) -> bytes:
