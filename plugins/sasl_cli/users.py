@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
+
+import typer
 
 from sasl_cli.output import columns
 from sasl_cli.settings import APPNAME, Appname, ConfigFile, Database, configuration
-from sasl_core import NeedCall, Result, Server
-from sasl_core.plugin import (
-    PASSWORD,
-    VERIFIERS,
-    BackendError,
-    parse_verifier,
-)
+from sasl_cli.supply import supply
+from sasl_cli.users_export import export_users
+from sasl_cli.users_import import import_users
+from sasl_core import Result, Server
+from sasl_core.plugin import PASSWORD, VERIFIERS, UsageError, parse_verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from sasl_core import Found, Need
+    from sasl_core import Found
 
 __all__ = ["command"]
 
-T = TypeVar("T")
+command = typer.Typer(invoke_without_command=True, add_completion=False)
 
 
-def command(
+@command.callback()
+def users(
+    ctx: typer.Context,
+    db: Database = None,
+    config: ConfigFile = None,
+    appname: Appname = APPNAME,
+) -> None:
+    """List, import and export users.
+
+    Without a command, lists the users of every store.
+    """
+    if ctx.invoked_subcommand is None:
+        list_users(db, config, appname)
+    elif (db, config, appname) != (None, None, APPNAME):
+        raise UsageError(f"options go behind the command: sasl users {ctx.invoked_subcommand} ...")
+
+
+@command.command("list")
+def list_users(
     db: Database = None,
     config: ConfigFile = None,
     appname: Appname = APPNAME,
@@ -38,14 +54,18 @@ def command(
     rows = [("USER", "REALM", "STORE", "STATE", "VERIFIERS")]
     with Server(APPNAME, "localhost", appname=appname, config=settings) as server:
         for store in server.core.stores():
-            for user in _supply(store.users()):
-                found = _supply(store.lookup(user, (VERIFIERS, PASSWORD)))
+            for user in supply(store.users()):
+                found = supply(store.lookup(user, (VERIFIERS, PASSWORD)))
                 state = "disabled" if found.result is Result.DISABLED else "enabled"
                 rows.append((user.name, user.realm or "-", store.name, state, _kept(found)))
     if len(rows) == 1:
         print("no users")
     else:
         print(columns(rows))
+
+
+_import = command.command("import")(import_users)
+_export = command.command("export")(export_users)
 
 
 def _kept(found: Found) -> str:
@@ -56,28 +76,3 @@ def _kept(found: Found) -> str:
     if found.values.get(PASSWORD):
         words.append("plaintext")
     return ", ".join(words) or "-"
-
-
-def _supply(body: Generator[Need, object, T]) -> T:
-    """Run a store's generator: whatever it needs is a call of its own, made here and now.
-
-    Raises:
-        BackendError: it needs something else, which only a login has.
-    """
-    answer: object = None
-    failure: BaseException | None = None
-    while True:
-        try:
-            need = body.send(answer) if failure is None else body.throw(failure)
-        except StopIteration as end:
-            return cast("T", end.value)
-        if not isinstance(need, NeedCall):
-            body.close()
-            raise BackendError(
-                f"a store that needs {type(need).__name__} cannot be listed", temporary=False
-            )
-        answer, failure = None, None
-        try:
-            answer = need.function()
-        except Exception as error:  # noqa: BLE001 - it is the generator's to deal with.
-            failure = error

@@ -7,12 +7,16 @@ again, it must come out as it was.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from sasl_auxprop.memory import MemoryStore
 from sasl_canon.internal import InternalCanonicalizer
 from sasl_cli.addresses import parse_address, parse_url, show_address
+from sasl_cli.importing import csv, cyrus, dovecot, jsonl, mongodb, postgres
+from sasl_cli.importing.policy import Policy, judged
+from sasl_cli.importing.records import Entry, Reader
 from sasl_core import (
     AuthenticationError,
     CanonFlag,
@@ -37,6 +41,7 @@ from sasl_core.gs2 import (
 )
 from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
 from sasl_core.verifier import format_verifier, parse_verifier
+from sasl_core.verifier_forms import format_braced_verifier, parse_any_verifier
 from sasl_mechanisms import anonymous, plain
 from sasl_mechanisms.scram import messages
 from sasl_profiles.smtp.auth import parse_auth, parse_capabilities, parse_response
@@ -110,6 +115,30 @@ def preparation(data: bytes) -> None:
 
 def verifier(data: bytes) -> None:
     assert format_verifier(parse_verifier(data)) == data
+
+
+def verifier_forms(data: bytes) -> None:
+    """Blanks around a `$` apart, what was read is written as it was."""
+    write = format_braced_verifier if data.startswith(b"{") else format_verifier
+    assert write(parse_any_verifier(data)) == data.translate(None, b" \t")
+
+
+def importing(read: Reader) -> Target:
+    """A reader of users: what it gives is text of which UTF-8 can be made, and shows no secret."""
+
+    def target(data: bytes) -> None:
+        policy = Policy(derive=len(data) % 2 == 0, keep_hashes=len(data) % 3 == 0)
+        for found in judged(read(io.BytesIO(data)), policy):
+            if isinstance(found, Entry):
+                _ = found.user.encode()
+                secrets = [*found.hashes, *((found.password or "").encode(),)]
+                assert not any(len(each) > 20 and str(each) in repr(found) for each in secrets)
+                assert found.password or found.verifiers or found.hashes or found.disabled
+            else:
+                assert found.reason
+                assert found.line > 0
+
+    return target
 
 
 def scram_client_first(data: bytes) -> None:
@@ -337,6 +366,12 @@ TARGETS: Final[Mapping[str, Target]] = {
     "configuration-flat": flat_configuration,
     "configuration-toml": toml_configuration,
     "gs2": gs2,
+    "import-csv": importing(csv.read),
+    "import-cyrus": importing(cyrus.read),
+    "import-dovecot": importing(dovecot.read),
+    "import-jsonl": importing(jsonl.read),
+    "import-mongodb": importing(mongodb.read),
+    "import-postgresql": importing(postgres.read),
     "plain": plain_message,
     "saslname": saslname,
     "saslprep": preparation,
@@ -354,5 +389,6 @@ TARGETS: Final[Mapping[str, Target]] = {
     "smtp-server": smtp_server,
     "user-name": user_name,
     "verifier": verifier,
+    "verifier-forms": verifier_forms,
 }
 """Parser -> its target; the name is that of its folder in tests/fuzz/corpus."""

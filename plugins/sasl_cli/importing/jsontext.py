@@ -1,0 +1,61 @@
+"""JSON without its traps: no member twice, no NaN, no depth that ends the program."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NoReturn, cast
+
+from sasl_cli.importing.records import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["document_at", "strict_object"]
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise RecordError("a member stands twice in one JSON object")
+    return made
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise RecordError("NaN and Infinity are no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+
+
+def strict_object(text: str) -> Mapping[str, object]:
+    """The one object that is `text`.
+
+    Raises:
+        RecordError: it is anything else.
+    """
+    found, end = document_at(text, len(text) - len(text.lstrip()))
+    if text[end:].strip():
+        raise RecordError("something follows the JSON object")
+    return found
+
+
+def document_at(text: str, start: int) -> tuple[Mapping[str, object], int]:
+    """The object that begins at `start`, and where it ends.
+
+    Raises:
+        RecordError: there is none, whole.
+    """
+    try:
+        found, end = cast("tuple[object, int]", _DECODER.raw_decode(text, start))
+    except RecordError:
+        raise
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError:
+        # The decoder's own text is left out: it might show what is there.
+        problem = "it is no JSON"
+    else:
+        if isinstance(found, dict):
+            return cast("dict[str, object]", found), end
+        problem = "it is no JSON object"
+    raise RecordError(problem)

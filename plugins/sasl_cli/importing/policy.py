@@ -1,0 +1,75 @@
+"""What of an entry may be taken over, whatever it was read from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from sasl_cli.importing.records import Entry, Refused
+from sasl_core.plugin import printable, record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Policy", "judged"]
+
+
+@record
+class Policy:
+    """What the administrator allows.
+
+    `derive`: make verifiers of plaintext passwords. `keep_hashes`: keep hashes that are no SCRAM
+    verifiers. `cap`: most rounds of a verifier, beyond which no server of ours derives.
+    """
+
+    derive: bool = False
+    keep_hashes: bool = False
+    cap: int = 1_000_000
+
+    def judge(self, entry: Entry) -> Entry | Refused:
+        """`entry` without what may not be taken over, or why nothing of it may."""
+        dear = next((each for each in entry.verifiers if each.iterations > self.cap), None)
+        if dear is not None:
+            return _refused(
+                entry,
+                f"its verifier of {dear.hash} has {dear.iterations} rounds, more than "
+                f"scram_iteration_cap = {self.cap}",
+            )
+        if len({each.hash for each in entry.verifiers}) != len(entry.verifiers):
+            return _refused(entry, "it has two verifiers of one hash")
+        if entry.verifiers and entry.password is None and not entry.hashes:
+            return entry
+        notes = list(entry.notes)
+        password, hashes, verifiers = entry.password or None, entry.hashes, entry.verifiers
+        if password is not None and not self.derive:
+            notes.append("its password is plaintext, of which only --derive makes verifiers")
+            password = None
+        if password is not None and verifiers:
+            notes.append("its verifiers are left out: new ones are made of its password")
+            verifiers = ()
+        if hashes and not self.keep_hashes:
+            schemes = ", ".join(
+                printable(each.partition(b"}")[0].decode("ascii", "replace") + "}", 40)
+                for each in hashes
+            )
+            notes.append(
+                f"its password is kept as {schemes}, of which no verifier can be made; "
+                f"--keep-hashes keeps it"
+            )
+            hashes = ()
+        if password is None and not verifiers and not hashes and not entry.disabled:
+            return _refused(entry, "; ".join(notes) or "it has nothing to log in with")
+        return attrs.evolve(
+            entry, password=password, hashes=hashes, verifiers=verifiers, notes=tuple(notes)
+        )
+
+
+def judged(read: Iterable[Entry | Refused], policy: Policy) -> Iterator[Entry | Refused]:
+    """What was read, each entry judged."""
+    for item in read:
+        yield item if isinstance(item, Refused) else policy.judge(item)
+
+
+def _refused(entry: Entry, reason: str) -> Refused:
+    return Refused(entry.line, printable(entry.user, 80), reason)
