@@ -87,7 +87,7 @@ def test_dumps_are_read(dump: dict[str, Any]) -> None:
 def test_every_scheme_of_dovecot(vector: dict[str, Any]) -> None:
     """SCRAM becomes a verifier, plain a password, each other scheme is a hash, kept as it is."""
     stored = vector["stored"]
-    found = read("dovecot", f"tim:{stored}:1000:1000::/home/tim::\n")
+    found = read("dovecot", f"tim:{stored}:1000:1000::/srv/tim::\n")
     if stored == "{CRYPT}":
         assert isinstance(found[0], Refused)
         return
