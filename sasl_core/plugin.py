@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sasl_core._record import record
 from sasl_core.audit import AuditEvent
+from sasl_core.conf_values import suggestion
 from sasl_core.context import CanonContext, ClientContext, ServerContext
 from sasl_core.encoding import b64decode, b64encode
 from sasl_core.errors import (
@@ -215,6 +216,7 @@ __all__ = [
     "saslprep_nonempty",
     "server_signature",
     "stored_keys",
+    "suggestion",
     "unescape_saslname",
     "verifier_from_salted_password",
 ]

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
     from logging import Logger
+    from pathlib import Path
 
     from sasl_core.core import Core
     from sasl_core.flags import Side
-    from sasl_core.plugs import AuxpropPlug, Needs
+    from sasl_core.plugs import AuxpropPlug, CanonUserPlug, Needs
 
 __all__ = ["SaslUtils"]
 
@@ -43,6 +44,11 @@ class SaslUtils:
     def host(self) -> str:
         """The server's fully qualified name."""
         return self._core.host
+
+    @property
+    def realm(self) -> str:
+        """The default realm of user names, "" for none."""
+        return self._core.realm
 
     @property
     def side(self) -> Side:
@@ -85,6 +91,24 @@ class SaslUtils:
         if name not in self._asked:
             self._core.configuration.refuse_options(self.kind, name)
 
+    def read_text(self, path: Path) -> str:
+        """The text of a file that an option names, held to what configuration files are held to.
+
+        For the plugin's init: it blocks, and an exchange must not wait for it.
+
+        Raises:
+            ConfigError: it is not there, is no regular file, may be written by anybody, is
+                larger than 1 MiB, is not UTF-8, or cannot be read.
+        """
+        from sasl_core.conf_files import absolute, read_text
+        from sasl_core.conf_values import wrong
+
+        file = absolute(path)
+        text = read_text(file)
+        if text is None:
+            raise wrong("there is no such file", file=file)
+        return text
+
     @property
     def log(self) -> Logger:
         """The plugin's logger: `sasl_core.<kind>.<name>`. Never log a secret."""
@@ -115,6 +139,15 @@ class SaslUtils:
             UsageError: the stores refer to each other in a circle.
         """
         return self._core.store(name)
+
+    def canonicalizer(self, name: str) -> CanonUserPlug:
+        """The canonicaliser `name`, for a plugin that works with another.
+
+        Raises:
+            PluginError: there is none, or it cannot be used.
+            UsageError: canonicalisers refer to each other in a circle.
+        """
+        return self._core.plugs.get("canon_user", name)
 
     def every(self, seconds: float, body: Callable[[], Needs[object]]) -> None:
         """Run the generator of needs that `body()` gives, every `seconds`.
