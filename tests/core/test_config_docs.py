@@ -10,6 +10,8 @@ import pytest
 
 from sasl_auxprop.memory import MemoryOptions
 from sasl_auxprop.sasldb import SasldbOptions
+from sasl_canon.map import MapOptions
+from sasl_canon.precis import PrecisOptions, Profile
 from sasl_core.conf_tables import KINDS
 from sasl_core.config import AutoTransition, Configuration, CoreOptions, LogLevel
 from sasl_core.errors import ConfigError
@@ -103,20 +105,43 @@ def test_the_other_examples_are_read(tmp_path: Path) -> None:
         assert Configuration.load("smtp", path=tmp_path / "sasl.toml").origin.endswith(".toml")
 
 
-@pytest.mark.parametrize(("name", "schema"), [("sasldb", SasldbOptions), ("memory", MemoryOptions)])
-def test_the_options_of_the_built_in_stores(name: str, schema: type[attrs.AttrsInstance]) -> None:
-    """The table has each option of the stores, with its type and default."""
+@pytest.mark.parametrize(
+    ("table", "schema"),
+    [
+        ("auxprop.sasldb", SasldbOptions),
+        ("auxprop.memory", MemoryOptions),
+        ("canon_user.precis", PrecisOptions),
+        ("canon_user.map", MapOptions),
+    ],
+)
+def test_the_options_of_the_built_in_plugins(table: str, schema: type[attrs.AttrsInstance]) -> None:
+    """The table has each option of the stores and canonicalisers, with its type and default."""
     rows = re.search(
-        rf"^\| `\[auxprop\.{name}\]` (.*?)(?=^\| `\[|^$)", TEXT, re.MULTILINE | re.DOTALL
+        rf"^\| `\[{re.escape(table)}\]` (.*?)(?=^\| `\[|^$)", TEXT, re.MULTILINE | re.DOTALL
     )
     assert rows is not None
     said = re.findall(r"\| `(\w+)` \| `(\w+)` \| `?(.*?)`? \|", rows[1])
     options = attrs.fields(attrs.resolve_types(schema))
-    words = {False: "no", 5.0: "5"}
+    words = {False: "no", 5.0: "5", None: "none"} | {member: member.value for member in Profile}
     assert said == [
-        (option.name, option.type.__name__, words.get(option.default, option.default))
+        # A key that may be left out has the type that it has when it is not.
+        (
+            option.name,
+            str(getattr(option.type, "__name__", option.type))
+            .removesuffix(" | None")
+            .removeprefix("pathlib."),
+            words.get(option.default, option.default),
+        )
         for option in options
     ]
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_the_profiles_of_precis_are_documented(profile: Profile) -> None:
+    """The table names each value that the option can have."""
+    row = re.search(r"^\| `\[canon_user\.precis\]` .*$", TEXT, re.MULTILINE)
+    assert row is not None
+    assert f"`{profile.value}`" in row[0]
 
 
 def test_the_kinds_are_the_documented_ones() -> None:

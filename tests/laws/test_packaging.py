@@ -104,7 +104,15 @@ def test_five_dependencies_and_no_more(wheel: zipfile.ZipFile) -> None:
     )
     needed = [row for row in metadata.get_all("Requires-Dist", []) if "extra ==" not in row]
     assert {re.split(r"[^A-Za-z0-9._-]", row)[0].lower() for row in needed} == DEPENDENCIES
-    assert set(metadata.get_all("Provides-Extra", [])) == {"bench", "check", "cli", "fuzz", "test"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        "bench",
+        "check",
+        "cli",
+        "fuzz",
+        "map",
+        "precis",
+        "test",
+    }
 
 
 def test_the_console_script_and_the_plugins_are_declared(
