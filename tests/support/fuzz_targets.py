@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from sasl_auxprop.memory import MemoryStore
 from sasl_canon.internal import InternalCanonicalizer
+from sasl_canon.map import MapCanonicalizer, prepared
+from sasl_canon.map.rules import parse_rules
+from sasl_canon.precis import PrecisCanonicalizer, Profile
 from sasl_cli.addresses import parse_address, parse_url, show_address
 from sasl_cli.importing import csv, cyrus, dovecot, jsonl, mongodb, postgres
 from sasl_cli.importing.policy import Policy, judged
@@ -21,7 +26,9 @@ from sasl_core import (
     AuthenticationError,
     CanonFlag,
     Client,
+    ConfigError,
     Configuration,
+    PeerError,
     SaslError,
     Server,
     Side,
@@ -39,6 +46,7 @@ from sasl_core.gs2 import (
     parse_saslname,
     unescape_saslname,
 )
+from sasl_core.plugs import CanonUserPlug
 from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
 from sasl_core.verifier import format_verifier, parse_verifier
 from sasl_core.verifier_forms import format_braced_verifier, parse_any_verifier
@@ -57,7 +65,7 @@ Target = Callable[[bytes], None]
 
 INSTALLED: Final[Mapping[str, tuple[str, ...]]] = {
     "mechanisms": ("ANONYMOUS", "PLAIN", "SCRAM-SHA-256"),
-    "canon_user": ("INTERNAL",),
+    "canon_user": ("INTERNAL", "map", "precis"),
     "auxprop": ("memory", "sasldb"),
 }
 
@@ -247,17 +255,41 @@ def toml_configuration(data: bytes) -> None:
     _ = Configuration.from_mapping(parse_toml(text_of(data), "sasl.toml"), "smtp")
 
 
-_CANON: Final = InternalCanonicalizer()
+_CONTEXT: Final = CanonContext("smtp", "mail.example.com", "example.com", Side.SERVER)
+_INTERNAL: Final = InternalCanonicalizer()
+
+
+def _stays(plug: CanonUserPlug, text: str) -> None:
+    """The canonical form is its own, is one name to the stores, and can be printed."""
+    canonical = plug.canon_user_server(_CONTEXT, text, CanonFlag.AUTHID)
+    assert plug.canon_user_server(_CONTEXT, canonical, CanonFlag.AUTHID) == canonical
+    assert str(UserName.parse(canonical)) == canonical
+    assert "\n" not in canonical
 
 
 def user_name(data: bytes) -> None:
-    """The canonical form is its own, is one name to the stores, and can be printed."""
-    text = text_of(data)
-    context = CanonContext("smtp", "mail.example.com", "example.com", Side.SERVER)
-    canonical = _CANON.canon_user_server(context, text, CanonFlag.AUTHID)
-    assert _CANON.canon_user_server(context, canonical, CanonFlag.AUTHID) == canonical
-    assert str(UserName.parse(canonical)) == canonical
-    assert "\n" not in canonical
+    _stays(_INTERNAL, text_of(data))
+
+
+def precis_name(data: bytes) -> None:
+    for profile in Profile:
+        try:
+            _stays(_precis(profile), text_of(data))
+        except PeerError:
+            continue
+
+
+# Made when the first name is tried, for the extra that they need is not the fuzzer's.
+_precis: Final = cache(PrecisCanonicalizer)
+
+
+def map_rules(data: bytes) -> None:
+    """The first half is a file of rules, the second, after 0xFF, a name that meets them."""
+    file, _, name = data.partition(b"\xff")
+    rules = parse_rules(text_of(file), "names.rules")
+    with suppress(ConfigError):  # rules that mislead must not break anything either
+        rules.check(lambda name: prepared(_INTERNAL, _CONTEXT, name, CanonFlag.AUTHID))
+    _stays(MapCanonicalizer(rules, _INTERNAL), text_of(name))
 
 
 class _Sessions:
@@ -372,7 +404,9 @@ TARGETS: Final[Mapping[str, Target]] = {
     "import-jsonl": importing(jsonl.read),
     "import-mongodb": importing(mongodb.read),
     "import-postgresql": importing(postgres.read),
+    "map-rules": map_rules,
     "plain": plain_message,
+    "precis": precis_name,
     "saslname": saslname,
     "saslprep": preparation,
     "scram-client-final": scram_client_final,
