@@ -24,6 +24,7 @@ from sasl_core.plugin import (
     CanonUserPlug,
     ConfigError,
     PeerError,
+    PluginError,
     hookimpl,
     printable,
 )
@@ -41,6 +42,8 @@ NAME_LIMIT: Final = 256
 """Longest name, in characters, before and after the profile; the realm is not counted."""
 REALM_LIMIT: Final = 255
 """Longest realm, in characters, before and after the profile."""
+
+MISSING: Final = "it needs precis-i18n, which is not installed: pip install 'sasl-core[precis]'"
 
 
 class Profile(Enum):
@@ -94,14 +97,23 @@ def enforcer(profile: Profile) -> Callable[[str], str]:
 
 
 class PrecisCanonicalizer(CanonUserPlug):
-    """See the module."""
+    """See the module. Without the extra it is there to say so, and lets no name through."""
 
     name = "precis"
 
     def __init__(self, profile: Profile = Profile.USERNAME_CASE_PRESERVED) -> None:
-        self._enforced = enforcer(profile)
+        try:
+            self._enforced = enforcer(profile)
+        except ImportError:
+            self._enforced = _missing
+            self._reason: str | None = MISSING
+        else:
+            self._reason = None
         # Names are split before their width is mapped, which makes an `@` of U+FF20.
         self._wide_at = "@" if profile is not Profile.OPAQUE_STRING else "\uff20"
+
+    def availability(self) -> str | None:
+        return self._reason
 
     def canon_user_server(self, ctx: CanonContext, user: str, flags: CanonFlag) -> str:
         del flags
@@ -117,7 +129,7 @@ class PrecisCanonicalizer(CanonUserPlug):
         Raises:
             ConfigError: the profile does not allow it, and no name would be accepted.
         """
-        if not realm:
+        if not realm or self._reason is not None:
             return
         try:
             _ = self._part(realm, REALM_LIMIT)
@@ -148,6 +160,11 @@ class PrecisCanonicalizer(CanonUserPlug):
         if len(enforced) > limit:
             raise _too_long()
         return enforced
+
+
+def _missing(text: str) -> str:
+    del text
+    raise PluginError("precis", "", MISSING)
 
 
 def _too_long() -> PeerError:

@@ -31,7 +31,8 @@ def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
 
     Reads it as a server of that name would, and initialises every plugin, so that a plugin's
     options are checked by the plugin itself. Problems of plugins that nothing refers to are
-    warnings. Exits with 1 if anything is wrong.
+    warnings; a canonicaliser that only lacks options or an extra is no problem until it is
+    named. Exits with 1 if anything is wrong.
     """
     try:
         loaded = Configuration.load(appname, path=file)
@@ -89,5 +90,8 @@ def _sorted(plugins: Iterable[Offered], loaded: Configuration) -> tuple[list[str
     for plugin in plugins:
         text = f"{plugin.kind} {plugin.name}: {plugin.reason}"
         given = plugin.name in loaded.plugins_given(plugin.kind)
-        (wrong if plugin.name in named or given else odd).append(text)
+        if plugin.name in named or given:
+            wrong.append(text)
+        elif not plugin.idle:
+            odd.append(text)
     return wrong, odd

@@ -31,7 +31,8 @@ class Offered:
     """One plugin.
 
     `sides`: of a mechanism, "client" and "server". `attests`: it may vouch for users on its
-    own word. `reason`: None when it can be used, else why not.
+    own word. `reason`: None when it can be used, else why not. `idle`: it is in order, but lacks
+    options or an extra, and nobody uses it who does not name it.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Offered:
     features: tuple[str, ...] = ()
     attests: bool = False
     reason: str | None = None
+    idle: bool = False
 
 
 def take(configuration: Configuration, registry: Registry) -> list[Offered]:
@@ -102,7 +104,8 @@ def _look(
     plug = plugs.get("server") or plugs.get("client")
     reason = next((reason for reason in reasons if reason is not None), None)
     if kind != "mechanisms":
-        return Offered(kind, name, distribution, version, api, reason=reason)
+        idle = kind == "canon_user" and reason is not None
+        return Offered(kind, name, distribution, version, api, reason=reason, idle=idle)
     mechanism = cast("ServerPlug | ClientPlug", plug)
     return Offered(
         kind,

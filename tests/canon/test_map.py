@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -236,6 +237,17 @@ def test_without_rules_it_says_so_and_maps_nothing(desk: Desk) -> None:
     with pytest.raises(PluginError, match=r"canon_user\.map\.rules"):
         ours.core.identity("tim", BOTH)
     assert desk.server().core.plugs.get("canon_user", "map").availability() is None
+
+
+def test_what_its_preparation_lacks_it_lacks_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With precis before the rules, and without the extra, map says what to install."""
+    monkeypatch.setitem(sys.modules, "precis_i18n", None)
+    ours = desk.server("regex a b", prepare="precis")
+    plug = ours.core.plugs.get("canon_user", "map")
+    assert "sasl-core[precis]" in str(plug.availability())
+    assert "sasl-core[precis]" in problem(desk.server("strip x", prepare="precis"))
 
 
 @pytest.mark.parametrize(("prepare", "said"), [("map", "cycle"), ("INTERNA", "INTERNA")])

@@ -260,7 +260,11 @@ def test_a_default_realm_that_no_name_could_have(side: type[Any]) -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is missing is named, with what to install."""
     monkeypatch.setitem(sys.modules, "precis_i18n", None)
-    with server(config=configured()) as ours, pytest.raises(PluginError) as caught:
-        ours.core.plugs.get("canon_user", "precis")
-    assert caught.value.code == "plugin-import"
-    assert caught.value.reason.endswith("pip install 'sasl-core[precis]'")
+    with server(config={**configured(), "user_realm": "example.com"}) as ours:
+        reason = str(ours.core.plugs.get("canon_user", "precis").availability())
+        assert reason.endswith("pip install 'sasl-core[precis]'")
+        for name in ("tim", "t\u00efm", "tim@x"):
+            with pytest.raises(PluginError) as caught:
+                ours.core.identity(name, BOTH)
+            assert caught.value.reason == reason
+    assert PLUGS[PRESERVED].availability() is None

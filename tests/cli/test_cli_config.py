@@ -99,6 +99,15 @@ def test_all_is_told_at_once(sasl: Sasl) -> None:
     assert len(done.stderr.splitlines()) == 3
 
 
+def test_a_canonicaliser_without_its_options_is_a_problem_once_named(sasl: Sasl) -> None:
+    """Nobody who does not use map is told of its rules; who names it, or gives it options, is."""
+    assert "map" not in check(sasl, "").stderr
+    for text in ('canon_user_plugin = "map"', '[canon_user.map]\nprepare = "INTERNAL"'):
+        done = check(sasl, text)
+        assert done.returncode == 1
+        assert "canon_user map: it has no rules" in done.stderr
+
+
 def test_values_are_not_shown(sasl: Sasl) -> None:
     """What stands in a file may be a secret: an error names the key, not the value."""
     for text in (
@@ -140,7 +149,7 @@ def listed(sasl: Sasl, *arguments: str) -> dict[tuple[str, str], dict[str, Any]]
 
 
 def test_the_built_ins_are_all_there(sasl: Sasl) -> None:
-    """What this distribution declares is listed, and every one of them works."""
+    """What this distribution declares is listed; every one works, or says what it waits for."""
     from importlib.metadata import distribution
 
     rows = listed(sasl)
@@ -150,7 +159,9 @@ def test_the_built_ins_are_all_there(sasl: Sasl) -> None:
         if point.group.startswith("sasl_core.")
     }
     assert set(rows) == declared
-    assert all(row["available"] and row["distribution"] == "sasl-core" for row in rows.values())
+    assert all(row["distribution"] == "sasl-core" for row in rows.values())
+    assert "canon_user.map.rules" in str(rows["canon_user", "map"]["reason"])
+    assert [key for key, row in rows.items() if not row["available"]] == [("canon_user", "map")]
     scram = rows["mechanisms", "SCRAM-SHA-256"]
     assert scram["api"] == 1
     assert scram["sides"] == ["client", "server"]
@@ -201,7 +212,7 @@ def test_broken_plugins_are_listed_with_their_reason(sasl: Sasl) -> None:
     assert rows["mechanisms", "PLAIN"]["available"]
     table = sasl.run("plugins")
     assert table.returncode == 0
-    assert table.stdout.count("not usable") == 5
+    assert table.stdout.count("not usable") == 5 + 1  # the one is map, without rules
 
 
 def test_a_wrong_configuration_does_not_hide_the_plugins(sasl: Sasl) -> None:

@@ -59,7 +59,7 @@ class MapCanonicalizer(CanonUserPlug):
         self._prepare = prepare
 
     def availability(self) -> str | None:
-        return NO_RULES if self._rules is None else None
+        return NO_RULES if self._rules is None else self._prepare.availability()
 
     def canon_user_server(self, ctx: CanonContext, user: str, flags: CanonFlag) -> str:
         return self._canonical(ctx, user, flags)
