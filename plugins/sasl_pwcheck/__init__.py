@@ -1,0 +1,1 @@
+"""Password methods: plugins named in `pwcheck_method` (entry-point group `sasl_core.pwcheck`)."""
