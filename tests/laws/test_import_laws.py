@@ -18,6 +18,7 @@ CONTAINERS = ("plugins", "canon", "auxprop")
 MECHANISM = "plugins/sasl_mechanisms"
 PROFILE = "plugins/sasl_profiles"
 COMMANDS = "plugins/sasl_cli"
+PWCHECK = "plugins/sasl_pwcheck"
 CANON = "canon/sasl_canon"
 AUXPROP = "auxprop/sasl_auxprop"
 CORE = "sasl_core"
@@ -52,6 +53,7 @@ VIOLATIONS = [
     ("core-imports-no-wing", CORE, "from sasl_mechanisms import plain", "sasl_mechanisms.plain"),
     ("core-imports-no-wing", CORE, "import sasl_profiles.smtp", "sasl_profiles.smtp"),
     ("core-imports-no-wing", CORE, "import sasl_cli", "sasl_cli"),
+    ("core-imports-no-wing", CORE, "import sasl_pwcheck.hashes", "sasl_pwcheck.hashes"),
     ("core-imports-no-wing", CORE, "import sasl_canon.internal", "sasl_canon.internal"),
     ("core-imports-no-wing", CORE, "import sasl_auxprop.sasldb", "sasl_auxprop.sasldb"),
     (
@@ -71,6 +73,8 @@ VIOLATIONS = [
         "sasl_core.needs",
     ),
     ("plugins-use-their-door", MECHANISM, "import sasl_core.aio", "sasl_core.aio"),
+    ("plugins-use-their-door", PWCHECK, "import sasl_core.accounts", "sasl_core.accounts"),
+    ("plugins-use-their-door", f"{PWCHECK}/hashes", "from sasl_core import Server", "sasl_core"),
     ("plugins-use-their-door", CANON, "import sasl_core.errors", "sasl_core.errors"),
     ("plugins-use-their-door", AUXPROP, "from sasl_core import errors", "sasl_core.errors"),
     ("plugins-use-their-door", PROFILE, "import sasl_core.negotiation", "sasl_core.negotiation"),
@@ -82,6 +86,8 @@ VIOLATIONS = [
     ("wings-are-independent", CANON, "import sasl_auxprop.sasldb", "sasl_auxprop.sasldb"),
     ("wings-are-independent", AUXPROP, "import sasl_canon.internal", "sasl_canon.internal"),
     ("wings-are-independent", MECHANISM, "import sasl_auxprop.memory", "sasl_auxprop.memory"),
+    ("wings-are-independent", PWCHECK, "import sasl_auxprop.sasldb", "sasl_auxprop.sasldb"),
+    ("wings-are-independent", COMMANDS, "import sasl_pwcheck.hashes", "sasl_pwcheck.hashes"),
     ("wings-are-independent", PROFILE, "import sasl_mechanisms.plain", "sasl_mechanisms.plain"),
     ("wings-are-independent", PROFILE, "import sasl_cli", "sasl_cli"),
     ("wings-are-independent", COMMANDS, "import sasl_auxprop.sasldb", "sasl_auxprop.sasldb"),
@@ -103,6 +109,12 @@ VIOLATIONS = [
         MECHANISM,
         "from . import anonymous",
         "sasl_mechanisms.anonymous",
+    ),
+    (
+        "password-methods-are-independent",
+        PWCHECK,
+        "from sasl_pwcheck import hashes",
+        "sasl_pwcheck.hashes",
     ),
     ("profiles-are-independent", PROFILE, "import sasl_profiles.smtp", "sasl_profiles.smtp"),
     ("canonicalisers-are-independent", CANON, "from . import internal", "sasl_canon.internal"),
@@ -133,6 +145,10 @@ VIOLATIONS = [
     # Law 6, the part that imports show
     ("extras-stay-in-their-wing", CORE, "import rich", "rich"),
     ("extras-stay-in-their-wing", PROFILE, "import typer", "typer"),
+    ("extras-stay-in-their-wing", PWCHECK, "import rich", "rich"),
+    ("hash-libraries-stay-in-their-wing", CORE, "import passlib.hash", "passlib"),
+    ("hash-libraries-stay-in-their-wing", AUXPROP, "def f():\n    import bcrypt", "bcrypt"),
+    ("hash-libraries-stay-in-their-wing", COMMANDS, "from argon2 import low_level", "argon2"),
 ]
 
 
@@ -169,6 +185,7 @@ PERMITTED = [
     (MECHANISM, "import hashlib, hmac, attrs"),
     (MECHANISM, "def f():\n    import cryptography"),
     (CANON, "import sasl_core.plugin"),
+    (PWCHECK, "import sasl_core.plugin\ndef f():\n    import argon2, bcrypt, passlib"),
     (AUXPROP, "import sqlite3, threading\nimport sasl_core.plugin"),
     (PROFILE, "import asyncio\nimport sasl_core, sasl_core.aio, sasl_core.plugin"),
     (
@@ -214,6 +231,9 @@ def test_every_package_is_under_the_laws(
     assert set(by_id["wings-are-independent"]["modules"]) == wings
     assert set(by_id["extras-stay-in-their-wing"]["source_modules"]) == (
         set(package_folders) - {"sasl_cli"}
+    )
+    assert set(by_id["hash-libraries-stay-in-their-wing"]["source_modules"]) == (
+        set(package_folders) - {"sasl_pwcheck"}
     )
 
 

@@ -32,10 +32,21 @@ NOT_BY_THE_CORE = (
 )
 
 # What no module behind an entry point loads before it is asked to do something.
-NOT_BY_A_PLUGIN = ("asyncio", "cryptography", "jwt", "precis_i18n", "pymongo", "re2", "ssl")
+NOT_BY_A_PLUGIN = (
+    "argon2",
+    "asyncio",
+    "bcrypt",
+    "cryptography",
+    "jwt",
+    "passlib",
+    "precis_i18n",
+    "pymongo",
+    "re2",
+    "ssl",
+)
 
 # The groups whose built-ins are looked into; a subcommand may load what it likes.
-GROUPS = ("mechanisms", "canon_user", "auxprop", "profiles")
+GROUPS = ("mechanisms", "canon_user", "auxprop", "pwcheck", "profiles")
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
 

@@ -58,6 +58,8 @@ from sasl_profiles.smtp.envelope import DataReader, parse_mail, parse_rcpt
 from sasl_profiles.smtp.events import AuthResponse, AuthStarted, MessageReceived, TlsRequested
 from sasl_profiles.smtp.lines import LineReader
 from sasl_profiles.smtp.replies import ReplyReader
+from sasl_pwcheck.hashes.decoys import parse_label
+from sasl_pwcheck.hashes.text import parse_hash
 
 __all__ = ["TARGETS", "Target", "survives"]
 
@@ -292,6 +294,14 @@ def map_rules(data: bytes) -> None:
     _stays(MapCanonicalizer(rules, _INTERNAL), text_of(name))
 
 
+def hash_text(data: bytes) -> None:
+    read = parse_hash(data)
+    # What was read can be computed at some cost, and the cost is in its label.
+    assert parse_label(read.label) == (read.scheme, read.cost)
+    assert read.digest
+    assert len(read.salt) <= 66
+
+
 class _Sessions:
     """A server, made when the first session is asked for."""
 
@@ -398,6 +408,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "configuration-flat": flat_configuration,
     "configuration-toml": toml_configuration,
     "gs2": gs2,
+    "hash-text": hash_text,
     "import-csv": importing(csv.read),
     "import-cyrus": importing(cyrus.read),
     "import-dovecot": importing(dovecot.read),

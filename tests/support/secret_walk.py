@@ -21,7 +21,7 @@ _STOPS = (
     types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType,
     types.MemberDescriptorType, int, float, complex, type(None), type(...), range,
 )  # fmt: skip
-_OURS = ("sasl_core", "sasl_mechanisms", "sasl_canon", "sasl_auxprop")
+_OURS = ("sasl_core", "sasl_mechanisms", "sasl_pwcheck", "sasl_canon", "sasl_auxprop")
 
 
 def spellings(*secrets: str | bytes) -> list[bytes]:

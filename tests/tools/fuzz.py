@@ -38,8 +38,16 @@ def fuzz_one(name: str, seconds: int) -> None:
     # By its name, for neither type checker knows it, and the fuzzer is an extra of its own.
     atheris: Any = import_module("atheris")
     sys.path.insert(0, str(ROOT / "tests" / "support"))
-    packages = ["sasl_core", "sasl_mechanisms", "sasl_profiles", "sasl_canon", "sasl_cli"]
-    with atheris.instrument_imports(include=[*packages, "fuzz_targets"]):
+    packages = [
+        "sasl_core",
+        "sasl_mechanisms",
+        "sasl_pwcheck",
+        "sasl_profiles",
+        "sasl_canon",
+        "sasl_cli",
+        "fuzz_targets",
+    ]
+    with atheris.instrument_imports(include=packages):
         from fuzz_targets import TARGETS, survives
     target = TARGETS[name]
     logging.disable(logging.CRITICAL)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["matches"]
 
+_BCRYPT64: Final = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
 
 def matches(stored: StoredHash, password: bytes, user: UserName) -> bool:
     """Whether `password` of `user` has the hash `stored`. Costs what the hash says.
@@ -144,9 +146,11 @@ def _bcrypt(stored: StoredHash, password: bytes, _user: UserName) -> bool:
     # bcrypt 5 raises beyond 72 octets, older ones cut; crypt(3) cuts. Whether so long a
     # password is let through to here is the option truncate_passwords.
     seen = password[: SUPPORTED["BLF-CRYPT"].reads]
-    computed = bcrypt.hashpw(seen, b"$2b$%02d$%b" % (stored.cost[0], stored.salt))
-    # The last character of a salt has bits that do not count, so that texts may differ
-    # where hashes do not: the digest alone is compared.
+    # Of the salt's last character two bits count. crypt(3) ignores the others, and the
+    # library refuses a salt in which they are set.
+    last = _BCRYPT64[_BCRYPT64.index(stored.salt[-1]) & 0b110000]
+    salt = b"$2b$%02d$%b%c" % (stored.cost[0], stored.salt[:-1], last)
+    computed = bcrypt.hashpw(seen, salt)
     return compare_digest(computed[-len(stored.digest) :], stored.digest)
 
 
