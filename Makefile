@@ -19,6 +19,9 @@ DEBIAN_PEERS := gsasl swaks curl
 # What swaks needs for TLS: a module of Perl, in a package of its own.
 PERL_PEER    := Net::SSLeay
 PERL_PACKAGE := libnet-ssleay-perl
+# Dovecot's program doveadm, which makes password hashes of every scheme.
+DOVECOT_PEER    := doveadm
+DOVECOT_PACKAGE := dovecot-core
 # Cyrus SASL's sample programs, its mechanisms, and the plugin for its user database.
 CYRUS_PEERS  := sasl2-bin libsasl2-modules libsasl2-modules-db
 
@@ -52,7 +55,7 @@ format: $(VENV)/.has-check ## Let ruff mend what it can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-interop: $(VENV)/.has-test peers ## Real peers: gsasl, Cyrus SASL, swaks, curl
+interop: $(VENV)/.has-test peers ## Real peers: gsasl, Cyrus SASL, Dovecot, swaks, curl
 	@$(BIN)/pytest tests/interop $(PYTEST_ARGS)
 
 demo: $(VENV)/.has-cli ## A server and a client on loopback; each login drawn
@@ -80,6 +83,7 @@ peers:
 	  command -v $$peer >/dev/null 2>&1 || missing="$$missing $$peer"; \
 	done; \
 	perl -M$(PERL_PEER) -e1 >/dev/null 2>&1 || missing="$$missing $(PERL_PACKAGE)"; \
+	command -v $(DOVECOT_PEER) >/dev/null 2>&1 || missing="$$missing $(DOVECOT_PACKAGE)"; \
 	for package in $(CYRUS_PEERS); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}\n' $$package 2>/dev/null \
 	    | grep -qx installed || missing="$$missing $$package"; \
