@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -217,6 +216,14 @@ def test_only_a_usable_hash_lets_in(store, name):
             assert reason in str(session.error_detail)
 
 
+def test_a_decoy_that_matches_lets_nobody_in(driver, store, monkeypatch):
+    """Not even if every password matched every hash."""
+    monkeypatch.setattr(work, "matches", lambda *_: True)
+    settings = config(weak_schemes=[]) | {"pwcheck_method": ["hashes"]}
+    server = driver.server(settings, stores=[filled(store)])
+    assert [name for name in KINDS if logs_in(server, name)] == ["known"]
+
+
 def test_an_overlong_password_costs_nobody_anything(driver, store, computed):
     """Refused before the user is looked up, by octets and not by characters."""
     give(store, "alice", "{PLAIN}" + "ä" * 256)
@@ -280,7 +287,7 @@ def test_the_log_is_told_of_hashes_unlike_any_decoy(store, caplog):
     assert "alice" not in told[0]
 
 
-# --- where it runs, and what breaks ------------------------------------------------------------------
+# --- where it runs, and what breaks --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("driver", ["asyncio"], indirect=True)
@@ -302,14 +309,13 @@ def test_nothing_is_computed_on_the_event_loop(driver, store, monkeypatch, name)
 
 
 @pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that raises, and tells what it was given."""
 
     def raises(stored: Any, password: bytes, user: Any) -> bool:
         raise ValueError(f"cannot hash {password!r}")
 
     monkeypatch.setattr(work, "matches", raises)
-    yield
 
 
 @pytest.mark.usefixtures("broken")

@@ -37,11 +37,13 @@ def refused(options: dict[str, Any], text: str, password: str = PASSWORD) -> str
     store = MemoryStore()
     give(store, "alice", text)
     settings = config(**options) | {"pwcheck_method": ["hashes"]}
-    with Server("imap", "mail.example.com", config=settings, stores=[store]) as server:
-        with server.session() as session:
-            with pytest.raises(AuthenticationError):
-                session.start("PLAIN", f"\0alice\0{password}".encode())
-            return str(session.error_detail)
+    with (
+        Server("imap", "mail.example.com", config=settings, stores=[store]) as server,
+        server.session() as session,
+    ):
+        with pytest.raises(AuthenticationError):
+            session.start("PLAIN", f"\0alice\0{password}".encode())
+        return str(session.error_detail)
 
 
 def problem(**options: Any) -> str:
@@ -207,7 +209,7 @@ def test_labels_without_numbers_have_the_usual_cost() -> None:
     assert parse_label("SHA1") == ("SHA", ())
 
 
-# --- the extra -------------------------------------------------------------------------------------
+# --- the extra ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
