@@ -110,7 +110,7 @@ def test_a_plaintext_that_is_newer_ends_the_hash(driver):
     assert logs_in(server, "alice", "the new one")
 
 
-def test_a_hash_that_is_left_behind_is_told_of(store):
+def test_without_auxprop_whoever_was_moved_is_told_of(store):
     """Without auxprop the user cannot log in any more, and the log says what to do."""
     give(store, "alice", BCRYPT)
     settings = config() | {"pwcheck_method": ["hashes"]}
@@ -120,7 +120,6 @@ def test_a_hash_that_is_left_behind_is_told_of(store):
             with pytest.raises(AuthenticationError):
                 session.start("PLAIN", f"\0alice\0{PASSWORD}".encode())
             assert "auxprop in pwcheck_method" in str(session.error_detail)
-            assert "counts no more" in str(session.error_detail)
 
 
 def test_a_locked_user_stays_out(driver, store):
