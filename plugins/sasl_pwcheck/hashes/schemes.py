@@ -54,7 +54,7 @@ class Scheme:
 _ROUNDS = ("rounds",)
 _ARGON2 = ("memory", "time", "parallelism")
 
-DEFAULT_SCHEMES: Final[Mapping[str, Scheme]] = {
+_DEFAULT_SCHEMES: Final[Mapping[str, Scheme]] = {
     "SHA512-CRYPT": Scheme(_ROUNDS, (5000,), 86, library="passlib"),
     "SHA256-CRYPT": Scheme(_ROUNDS, (5000,), 43, library="passlib"),
     "BLF-CRYPT": Scheme(("cost",), (5,), 31, reads=72, library="bcrypt"),
@@ -67,7 +67,7 @@ DEFAULT_SCHEMES: Final[Mapping[str, Scheme]] = {
     "SCRAM-SHA-1": Scheme(_ROUNDS, (4096,), 20),
     "SCRAM-SHA-256": Scheme(_ROUNDS, (4096,), 32),
 }
-WEAK_SCHEMES: Final[Mapping[str, Scheme]] = {
+_WEAK_SCHEMES: Final[Mapping[str, Scheme]] = {
     "SSHA": Scheme(size=20),
     "SSHA256": Scheme(size=32),
     "SSHA512": Scheme(size=64),
@@ -84,13 +84,13 @@ WEAK_SCHEMES: Final[Mapping[str, Scheme]] = {
     "PLAIN": Scheme(),
 }
 
-SUPPORTED: Final[Mapping[str, Scheme]] = {**DEFAULT_SCHEMES, **WEAK_SCHEMES}
+SUPPORTED: Final[Mapping[str, Scheme]] = {**_DEFAULT_SCHEMES, **_WEAK_SCHEMES}
 """Every scheme that can be checked."""
-DEFAULT: Final = tuple(DEFAULT_SCHEMES)
+DEFAULT: Final = tuple(_DEFAULT_SCHEMES)
 """Those accepted by default: each try costs work that the hash's cost sets."""
 RECOMMENDED: Final = ("ARGON2ID", "SCRYPT", "BLF-CRYPT")
 """Those made against guessing on special hardware."""
-WEAK: Final = tuple(WEAK_SCHEMES)
+WEAK: Final = tuple(_WEAK_SCHEMES)
 """Those accepted only where `weak_schemes` names them."""
 
 # Other names of the same thing. CRYPT and ARGON2 say what they are in the hash itself;
