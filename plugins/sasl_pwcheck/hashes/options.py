@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -94,8 +95,7 @@ class HashesOptions:
     @property
     def accepted(self) -> tuple[str, ...]:
         """The accepted schemes by their canonical names, in the order given, each once."""
-        names = (canonical_scheme(name) for name in (*self.schemes, *self.weak_schemes))
-        return tuple(dict.fromkeys(name for name in names if name is not None))
+        return _canonical((*self.schemes, *self.weak_schemes))
 
     @property
     def decoy_labels(self) -> tuple[str, ...]:
@@ -142,6 +142,12 @@ class HashesOptions:
             f"{stored.scheme} looks at the first {reads} octets of a password only, and this one "
             "is longer; truncate_passwords lets it pass"
         )
+
+
+@lru_cache(maxsize=16)  # read at each login of a user who has a hash, and only of those
+def _canonical(written: tuple[str, ...]) -> tuple[str, ...]:
+    names = map(canonical_scheme, written)
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def _above(what: str, value: int, cap: int, option: str) -> str | None:
