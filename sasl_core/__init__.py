@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sasl_core.config import Configuration
     from sasl_core.encoding import b64decode, b64encode
     from sasl_core.exchange import TRANSITIONS, Exchange
-    from sasl_core.facts import ConnectionFacts, SecurityProperties
+    from sasl_core.facts import ChannelBindings, ConnectionFacts, SecurityProperties
     from sasl_core.layer import Layer
     from sasl_core.names import UserName
     from sasl_core.needs import (
@@ -74,7 +74,7 @@ _LAZY = {
     "config": ("Configuration",),
     "encoding": ("b64decode", "b64encode"),
     "exchange": ("TRANSITIONS", "Exchange"),
-    "facts": ("ConnectionFacts", "SecurityProperties"),
+    "facts": ("ChannelBindings", "ConnectionFacts", "SecurityProperties"),
     "layer": ("Layer",),
     "names": ("UserName",),
     "needs": (
@@ -127,6 +127,7 @@ __all__ = [
     "BindingPolicy",
     "Blocking",
     "CanonFlag",
+    "ChannelBindings",
     "Client",
     "ClientNegotiation",
     "ClientSession",

@@ -119,7 +119,8 @@ def _binding_refusal(plug: MechanismPlug, name: str, facts: Facts) -> Refusal | 
     policy = facts.binding_policy
     if name != plug.name:
         if not facts.channel_bindings:
-            return Refusal(Result.NOMECH, "it needs channel binding data, and there are none")
+            why = f" ({facts.unbound})" if facts.unbound else ""
+            return Refusal(Result.NOMECH, f"it needs channel binding data, and there are none{why}")
         if policy is BindingPolicy.OFF:
             return Refusal(Result.NOMECH, "channel binding is off on this connection")
     elif policy is BindingPolicy.REQUIRE:

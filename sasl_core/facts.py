@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, TypeAlias, TypedDict, cast
 
@@ -14,12 +14,54 @@ from sasl_core.edge import call
 from sasl_core.errors import UsageError, printable
 from sasl_core.flags import BindingPolicy, SecurityFlag
 
-__all__ = ["ChannelBinding", "ConnectionFacts", "Facts", "SecurityProperties", "facts_from"]
+__all__ = [
+    "ChannelBinding",
+    "ChannelBindings",
+    "ConnectionFacts",
+    "Facts",
+    "SecurityProperties",
+    "facts_from",
+]
 
 _BINDING_NAME = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
 
 ChannelBinding: TypeAlias = "bytes | Callable[[], bytes]"
 """Channel binding data, or a callable that fetches it when a mechanism asks."""
+
+
+class ChannelBindings(Sealed, Mapping[str, ChannelBinding]):
+    """The channel bindings of a connection, and why it has no others.
+
+    A mapping like any other that `channel_bindings=` takes. `missing`: type -> why there are
+    no data of that type. Where there are none of any type, `rejected` gives these reasons for
+    the -PLUS mechanisms. The data never show in a `repr`.
+    """
+
+    __slots__ = ("_data", "missing")
+
+    def __init__(
+        self, data: Mapping[str, ChannelBinding], missing: Mapping[str, str] | None = None
+    ) -> None:
+        self._data = dict(data)
+        self.missing: Mapping[str, str] = dict(missing or {})
+
+    def __getitem__(self, name: str) -> ChannelBinding:
+        return self._data[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __repr__(self) -> str:
+        return f"ChannelBindings({', '.join(self._data) or 'none'}; missing: {self.why_none()})"
+
+    def why_none(self) -> str:
+        """Every reason in one line, "" for none."""
+        return "; ".join(
+            f"{printable(name, 40)}: {printable(why, 300)}" for name, why in self.missing.items()
+        )
 
 
 @record
@@ -40,7 +82,8 @@ class SecurityProperties:
 class ConnectionFacts(TypedDict, total=False):
     """The keyword arguments of `session(...)`; every one is optional.
 
-    `channel_bindings`: type ("tls-exporter") -> data, or a callable that returns them.
+    `channel_bindings`: type ("tls-exporter") -> data, or a callable that returns them; as
+    `ChannelBindings` with the reasons why there are no others.
     `binding_policy`: what is demanded of channel binding. `external_ssf`: strength in
     bits of the protection below us (TLS), 0 for none. `external_id`: the identity that
     the protection below vouches for. `remote`, `local`: "address;port". `success_data`:
@@ -87,6 +130,7 @@ class Facts(Sealed):
         "remote",
         "security",
         "success_data",
+        "unbound",
     )
 
     def __init__(self, given: ConnectionFacts) -> None:
@@ -96,12 +140,19 @@ class Facts(Sealed):
         for name, value in given.items():
             if not isinstance(value, _TYPES[name]):
                 raise UsageError(f"connection fact {name!r} cannot be a {type(value).__name__}")
-        self.channel_bindings = dict(given.get("channel_bindings", {}))
+        bindings = given.get("channel_bindings", {})
+        self.channel_bindings = dict(bindings)
         for name in self.channel_bindings:
             if not is_a(name, str) or _BINDING_NAME.fullmatch(name) is None:
                 raise UsageError(
                     f"a channel binding type is a name like 'tls-exporter', not {printable(name)!r}"
                 )
+        # Why there are none, "" where nobody said or where there are some.
+        self.unbound = (
+            bindings.why_none()
+            if isinstance(bindings, ChannelBindings) and not self.channel_bindings
+            else ""
+        )
         self.binding_policy = given.get("binding_policy", BindingPolicy.WANT)
         self.external_ssf = given.get("external_ssf", 0)
         if self.external_ssf < 0:
@@ -122,7 +173,7 @@ class Facts(Sealed):
         self.need_http = given.get("need_http", False)
         self.key = (
             self.external_ssf,
-            bool(self.channel_bindings),
+            bool(self.channel_bindings) or self.unbound,
             self.binding_policy,
             self.remote is None or is_loopback(self.remote),
             self.external_id is not None,

@@ -27,6 +27,7 @@ from sasl_core.errors import (
     UsageError,
     printable,
 )
+from sasl_core.facts import ChannelBindings
 from sasl_core.flags import (
     Availability,
     BindingPolicy,
@@ -142,6 +143,7 @@ __all__ = [
     "CanonFlag",
     "CanonUserPlug",
     "Change",
+    "ChannelBindings",
     "ClientContext",
     "ClientPlug",
     "ClientStepMechanism",
