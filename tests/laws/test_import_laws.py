@@ -19,6 +19,7 @@ MECHANISM = "plugins/sasl_mechanisms"
 PROFILE = "plugins/sasl_profiles"
 COMMANDS = "plugins/sasl_cli"
 PWCHECK = "plugins/sasl_pwcheck"
+TLS = "plugins/sasl_tls"
 CANON = "canon/sasl_canon"
 AUXPROP = "auxprop/sasl_auxprop"
 CORE = "sasl_core"
@@ -62,7 +63,10 @@ VIOLATIONS = [
         "import sasl_auxprop.memory",
         "sasl_auxprop.memory",
     ),
+    ("core-imports-no-wing", CORE, "import sasl_tls", "sasl_tls"),
     # Law 2
+    ("plugins-use-their-door", TLS, "import sasl_core", "sasl_core"),
+    ("plugins-use-their-door", TLS, "import sasl_core.facts", "sasl_core.facts"),
     ("plugins-use-their-door", MECHANISM, "import sasl_core", "sasl_core"),
     ("plugins-use-their-door", MECHANISM, "from sasl_core import Server", "sasl_core"),
     ("plugins-use-their-door", MECHANISM, "import sasl_core.negotiation", "sasl_core.negotiation"),
@@ -90,6 +94,9 @@ VIOLATIONS = [
     ("wings-are-independent", COMMANDS, "import sasl_pwcheck.hashes", "sasl_pwcheck.hashes"),
     ("wings-are-independent", PROFILE, "import sasl_mechanisms.plain", "sasl_mechanisms.plain"),
     ("wings-are-independent", PROFILE, "import sasl_cli", "sasl_cli"),
+    ("wings-are-independent", MECHANISM, "import sasl_tls", "sasl_tls"),
+    ("wings-are-independent", AUXPROP, "from sasl_tls import ServerTls", "sasl_tls"),
+    ("wings-are-independent", TLS, "import sasl_profiles.smtp", "sasl_profiles.smtp"),
     ("wings-are-independent", COMMANDS, "import sasl_auxprop.sasldb", "sasl_auxprop.sasldb"),
     ("wings-are-independent", COMMANDS, "import sasl_mechanisms.scram", "sasl_mechanisms.scram"),
     (
@@ -149,6 +156,10 @@ VIOLATIONS = [
     ("hash-libraries-stay-in-their-wing", CORE, "import passlib.hash", "passlib"),
     ("hash-libraries-stay-in-their-wing", AUXPROP, "def f():\n    import bcrypt", "bcrypt"),
     ("hash-libraries-stay-in-their-wing", COMMANDS, "from argon2 import low_level", "argon2"),
+    ("extras-stay-in-their-wing", TLS, "import rich", "rich"),
+    ("tls-stays-in-its-wing", PROFILE, "from OpenSSL import SSL", "OpenSSL"),
+    ("tls-stays-in-its-wing", COMMANDS, "def f():\n    import OpenSSL", "OpenSSL"),
+    ("tls-stays-in-its-wing", CORE, "import OpenSSL", "OpenSSL"),
 ]
 
 
@@ -187,10 +198,14 @@ PERMITTED = [
     (CANON, "import sasl_core.plugin"),
     (PWCHECK, "import sasl_core.plugin\ndef f():\n    import argon2, bcrypt, passlib"),
     (AUXPROP, "import sqlite3, threading\nimport sasl_core.plugin"),
-    (PROFILE, "import asyncio\nimport sasl_core, sasl_core.aio, sasl_core.plugin"),
+    (PROFILE, "import asyncio\nimport sasl_core, sasl_core.aio, sasl_core.plugin, sasl_tls"),
+    (TLS, "import asyncio, ssl, OpenSSL\nimport sasl_core.plugin"),
     (
         COMMANDS,
-        "import asyncio, socket, rich, typer\nimport sasl_core, sasl_core.aio, sasl_profiles.smtp",
+        (
+            "import asyncio, socket, rich, typer\n"
+            "import sasl_core, sasl_core.aio, sasl_profiles.smtp, sasl_tls"
+        ),
     ),
     (f"{CORE}/runners", "import asyncio, threading, concurrent.futures"),
     (CORE, "import sasl_core.negotiation"),
@@ -234,6 +249,9 @@ def test_every_package_is_under_the_laws(
     )
     assert set(by_id["hash-libraries-stay-in-their-wing"]["source_modules"]) == (
         set(package_folders) - {"sasl_pwcheck"}
+    )
+    assert set(by_id["tls-stays-in-its-wing"]["source_modules"]) == (
+        set(package_folders) - {"sasl_tls"}
     )
 
 

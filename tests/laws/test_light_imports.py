@@ -160,3 +160,10 @@ def test_an_entry_point_module_loads_nothing_heavy(
 def test_the_doors_load_nothing_heavy(fresh_python: Callable[..., Any]) -> None:
     """A plugin author's door is as light as the plugins behind it."""
     assert not loaded_by(fresh_python, "sasl_core.plugin") & set(NOT_BY_A_PLUGIN)
+
+
+def test_the_library_for_tls_loads_no_tls(fresh_python: Callable[..., Any]) -> None:
+    """`sasl_tls` and its helpers wait for a connection before they load `ssl` or pyOpenSSL."""
+    loaded = loaded_by(fresh_python, "sasl_tls")
+    assert "sasl_tls.bindings" in loaded
+    assert not loaded & {*NOT_BY_A_PLUGIN, "OpenSSL"}

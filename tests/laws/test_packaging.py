@@ -113,6 +113,7 @@ def test_five_dependencies_and_no_more(wheel: zipfile.ZipFile) -> None:
         "map",
         "precis",
         "test",
+        "tls",
     }
 
 

@@ -60,6 +60,7 @@ from sasl_profiles.smtp.lines import LineReader
 from sasl_profiles.smtp.replies import ReplyReader
 from sasl_pwcheck.hashes.decoys import parse_label
 from sasl_pwcheck.hashes.text import parse_hash
+from sasl_tls import server_end_point
 
 __all__ = ["TARGETS", "Target", "survives"]
 
@@ -184,6 +185,11 @@ def plain_message(data: bytes) -> None:
 def anonymous_trace(data: bytes) -> None:
     trace = anonymous.check_trace(text_of(data))
     assert anonymous.check_trace(trace) == trace
+
+
+def certificate(data: bytes) -> None:
+    """A digest of the length that some hash has, or a refusal."""
+    assert len(server_end_point(data)) in (28, 32, 48, 64)
 
 
 def smtp_lines(data: bytes) -> None:
@@ -405,6 +411,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "anonymous": anonymous_trace,
     "base64": base64,
     "client-scram": client_scram,
+    "certificate": certificate,
     "configuration-flat": flat_configuration,
     "configuration-toml": toml_configuration,
     "gs2": gs2,

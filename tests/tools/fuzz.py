@@ -44,6 +44,7 @@ def fuzz_one(name: str, seconds: int) -> None:
         "sasl_pwcheck",
         "sasl_profiles",
         "sasl_canon",
+        "sasl_tls",
         "sasl_cli",
         "fuzz_targets",
     ]

@@ -1,0 +1,40 @@
+"""TLS for applications and profiles: channel bindings, and a server's TLS that can export.
+
+`client_bindings` and `server_bindings` look at a connection of the standard library's `ssl`
+or of pyOpenSSL (extra `tls`) and return what `channel_bindings=` takes, with the reason for
+each type that is missing. `server_end_point` is the one that needs a certificate alone.
+`ServerTls` is what a profile's server is given: a context of either library, its own
+certificate, and asyncio transports over it.
+
+Nothing here loads `ssl`, asyncio or pyOpenSSL before it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sasl_tls.bindings import client_bindings, server_bindings
+from sasl_tls.certificate import read_certificate, server_end_point
+
+if TYPE_CHECKING:
+    from sasl_tls.server import ServerTls
+
+__all__ = [
+    "ServerTls",
+    "client_bindings",
+    "read_certificate",
+    "server_bindings",
+    "server_end_point",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name != "ServerTls":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sasl_tls.server import ServerTls
+
+    return ServerTls
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "ServerTls"})
