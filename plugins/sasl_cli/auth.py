@@ -12,10 +12,13 @@ from sasl_cli.addresses import is_loopback, parse_address, parse_url
 from sasl_cli.output import console, fail, note, one_line
 from sasl_cli.password import ask, read_line
 from sasl_cli.picture import show
-from sasl_cli.settings import ConfigFile, configuration
+from sasl_cli.settings import Binding, BindingChoice, ConfigFile, binding_policy, configuration
 from sasl_core import Client
 from sasl_core.plugin import (
+    BindingPolicy,
+    ChannelBindings,
     ConfigError,
+    Feature,
     MechanismError,
     PeerError,
     SaslError,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     import ssl
 
     from sasl_cli.profiles import Connection, Traced
-    from sasl_core import ConnectionFacts
+    from sasl_core import ClientSession, ConnectionFacts
 
 __all__ = ["command"]
 
@@ -43,7 +46,9 @@ def command(
     ],
     mechanism: Annotated[
         str | None,
-        typer.Option("--mechanism", metavar="NAME", help="This one; else the best offered."),
+        typer.Option(
+            "--mechanism", metavar="NAME", help="This one (its -PLUS too); else the best."
+        ),
     ] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Who logs in.")] = None,
     pipe: Annotated[
@@ -79,6 +84,7 @@ def command(
             help="How long the server may take over each step.",
         ),
     ] = 30.0,
+    binding: Binding = BindingChoice.WANT,
     config: ConfigFile = None,
     appname: Annotated[
         str | None,
@@ -123,6 +129,7 @@ def command(
                 _secure(link, tls, insist=starttls is True)
             _check_offer(link.mechanisms, wanted)
             facts = link.facts()
+            facts["binding_policy"] = binding_policy(binding)
             bare = _on_loopback(facts)
             if bare:
                 settings = settings.overlaid({"allow_cleartext": True})
@@ -139,6 +146,10 @@ def command(
             if session.authid == session.authzid:
                 who = session.authid
             success = f"authenticated as {who} by {session.mechanism}"
+            if session.channel_binding is not None:
+                success += f", bound to TLS by {session.channel_binding}"
+            elif facts.get("external_ssf") and _can_bind(client, session.mechanism):
+                note(f"not bound to TLS: {_why_not_bound(facts, link.mechanisms, session)}")
     except SaslError as error:
         _draw(events)
         fail(one_line(error))
@@ -180,7 +191,7 @@ def _check_offer(offered: tuple[str, ...], wanted: str | None) -> None:
     Raises:
         MechanismError: the server does not offer the mechanism.
     """
-    if wanted is not None and wanted not in offered:
+    if wanted is not None and wanted not in offered and f"{wanted}-PLUS" not in offered:
         offer = " ".join(offered) or "none at all"
         raise MechanismError(f"the server does not offer {printable(wanted, 40)}, but {offer}")
 
@@ -197,6 +208,27 @@ def _shows_password(client: Client, mechanism: str | None) -> bool:
         return False
     plug = client.core.mechanism(base_name(mechanism))
     return not plug.security_flags & SecurityFlag.NOPLAINTEXT
+
+
+def _can_bind(client: Client, mechanism: str | None) -> bool:
+    """Whether the mechanism has a variant with channel binding."""
+    if mechanism is None:
+        return False
+    plug = client.core.mechanism(base_name(mechanism))
+    return bool(plug.features & Feature.CHANNEL_BINDING)
+
+
+def _why_not_bound(facts: ConnectionFacts, offered: tuple[str, ...], session: ClientSession) -> str:
+    """Why a login by plain SCRAM over TLS was not by its -PLUS."""
+    if facts.get("binding_policy") is BindingPolicy.OFF:
+        return "--binding is off"
+    name = f"{session.mechanism}-PLUS"
+    if name not in offered:
+        return f"the server does not offer {name}"
+    bindings = facts.get("channel_bindings")
+    if isinstance(bindings, ChannelBindings) and not bindings:
+        return bindings.why_none()
+    return session.rejected.get(name, f"{name} was passed over")
 
 
 def _draw(events: list[Traced]) -> None:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final
 from sasl_cli import profiles
 from sasl_cli.output import console, fail, note
 from sasl_cli.picture import show
-from sasl_core import AuditEvent, AuthenticationError, Client, Result, SetpassFlag
+from sasl_core import (
+    AuditEvent,
+    AuthenticationError,
+    BindingPolicy,
+    Client,
+    Result,
+    SetpassFlag,
+)
 from sasl_core.plugin import PluginError, SaslError, record
 
 if TYPE_CHECKING:
@@ -128,7 +135,7 @@ async def _demonstrate(out: Console, folder: Path) -> list[str]:
         if not report.ok:
             return [f"the user could not be made: {report.result.name}"]
         kept.clear()
-        service = smtp.make_server(server, host_name=HOST, tls=None)
+        service = smtp.make_server(server, host_name=HOST, tls=None, binding=BindingPolicy.WANT)
         await service.start("127.0.0.1", 0)
         try:
             address = service.address

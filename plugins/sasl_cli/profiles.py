@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from sasl_core import ClientSession, ConnectionFacts
     from sasl_core.aio import Server
+    from sasl_core.plugin import BindingPolicy
+    from sasl_tls import ServerTls
 
 __all__ = ["Connection", "Profile", "Service", "Traced", "load", "names"]
 
@@ -68,7 +70,7 @@ class Profile(Protocol):
     @property
     def PORT(self) -> int: ...  # noqa: N802 - a module's constant
     def make_server(
-        self, server: Server, *, host_name: str, tls: ssl.SSLContext | None
+        self, server: Server, *, host_name: str, tls: ServerTls | None, binding: BindingPolicy
     ) -> Service: ...
     def make_client(
         self, host: str, port: int, *, timeout: float, trace: Callable[[Traced], None] | None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,19 +18,33 @@ import typer
 from sasl_cli import profiles
 from sasl_cli.addresses import is_loopback, parse_address, show_address
 from sasl_cli.output import note, one_line
-from sasl_cli.settings import ConfigFile, Database, configuration
-from sasl_core.plugin import BackendError, ConfigError, UsageError, printable
+from sasl_cli.settings import (
+    Binding,
+    BindingChoice,
+    ConfigFile,
+    Database,
+    binding_policy,
+    configuration,
+)
+from sasl_core.plugin import BackendError, BindingPolicy, UsageError, printable
 
 if TYPE_CHECKING:
     import asyncio
-    import ssl
     from collections.abc import Generator
 
     from sasl_cli.profiles import Profile
     from sasl_core import Configuration
     from sasl_core.aio import Server
+    from sasl_tls import ServerTls
 
 __all__ = ["command"]
+
+
+class TlsLibrary(StrEnum):
+    """What `--tls-library` takes."""
+
+    SSL = "ssl"
+    PYOPENSSL = "pyopenssl"
 
 
 def command(
@@ -58,6 +73,12 @@ def command(
     tls_key: Annotated[
         str | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")
     ] = None,
+    tls_library: Annotated[
+        TlsLibrary,
+        typer.Option(
+            "--tls-library", help="pyopenssl, of the extra 'tls', binds on TLS 1.3 (tls-exporter)."
+        ),
+    ] = TlsLibrary.SSL,
     host_name: Annotated[
         str | None,
         typer.Option("--host-name", metavar="NAME", help="What the server calls itself."),
@@ -69,6 +90,7 @@ def command(
         ),
     ] = False,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="Let ANONYMOUS in.")] = False,
+    binding: Binding = BindingChoice.WANT,
 ) -> None:
     """Serve a protocol to users of our stores, for trying things out.
 
@@ -89,9 +111,12 @@ def command(
     if anonymous:
         more["allow_anonymous"] = True
     settings = configuration(config, appname or profile, db, more)
-    tls = _context(tls_cert, tls_key)
+    tls = _context(tls_cert, tls_key, tls_library)
+    policy = binding_policy(binding)
+    if tls is None and policy is BindingPolicy.REQUIRE:
+        raise UsageError("--binding require goes with --tls-cert: without TLS nothing can be bound")
     _log_logins()
-    asyncio.run(_serve(found, profile, (host, port), settings, host_name, tls))
+    asyncio.run(_serve(found, profile, (host, port), settings, host_name, tls, policy))
 
 
 async def _serve(
@@ -100,7 +125,8 @@ async def _serve(
     address: tuple[str, int],
     settings: Configuration,
     host_name: str | None,
-    tls: ssl.SSLContext | None,
+    tls: ServerTls | None,
+    binding: BindingPolicy,
 ) -> None:
     import asyncio
 
@@ -111,7 +137,7 @@ async def _serve(
     stop = asyncio.Event()
     with _signals(asyncio.get_running_loop(), stop):
         async with Server(name, own_name, config=settings, appname=settings.appname) as server:
-            service = profile.make_server(server, host_name=own_name, tls=tls)
+            service = profile.make_server(server, host_name=own_name, tls=tls, binding=binding)
             await _look_at_the_stores(server)
             try:
                 await service.start(*address)
@@ -173,28 +199,23 @@ def _resolved(host: str, port: int) -> tuple[str, int]:
     return str(found[0][4][0]), port
 
 
-def _context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
+def _context(cert: str | None, key: str | None, library: TlsLibrary) -> ServerTls | None:
     """What TLS is offered with, None without a certificate.
 
     Raises:
-        UsageError: a key without a certificate.
+        UsageError: a key or a library without a certificate.
         ConfigError: the files cannot be read, or do not belong together.
+        PluginError: pyOpenSSL is not installed.
     """
-    import ssl
+    from sasl_tls import ServerTls
 
-    if cert is None:
-        if key is not None:
-            raise UsageError("--tls-key goes with --tls-cert")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # An encrypted key would ask on the terminal; a server has nobody to ask.
-        context.load_cert_chain(cert, key, password="")
-    except (OSError, ValueError) as error:
-        reason = printable(getattr(error, "strerror", None) or error)
-    else:
-        return context
-    raise ConfigError(f"TLS cannot be set up with it: {reason}", file=printable(cert))
+    if cert is not None:
+        return ServerTls.load(cert, key, "ssl" if library is TlsLibrary.SSL else "pyopenssl")
+    if key is not None:
+        raise UsageError("--tls-key goes with --tls-cert")
+    if library is not TlsLibrary.SSL:
+        raise UsageError("--tls-library goes with --tls-cert")
+    return None
 
 
 def _log_logins() -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from sasl_core import Configuration
+from sasl_core import BindingPolicy, Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["APPNAME", "Appname", "ConfigFile", "Database", "configuration"]
+__all__ = [
+    "APPNAME",
+    "Appname",
+    "Binding",
+    "BindingChoice",
+    "ConfigFile",
+    "Database",
+    "binding_policy",
+    "configuration",
+]
 
 APPNAME = "sasl"
 """Whose configuration the commands read that belong to no protocol."""
@@ -28,6 +38,27 @@ Database: TypeAlias = Annotated[
     str | None,
     typer.Option("--db", metavar="PATH", help="Use this sasldb, and no other store."),
 ]
+
+
+class BindingChoice(StrEnum):
+    """What `--binding` takes."""
+
+    OFF = "off"
+    WANT = "want"
+    REQUIRE = "require"
+
+
+Binding: TypeAlias = Annotated[
+    BindingChoice,
+    typer.Option(
+        "--binding", help="Channel binding (-PLUS): not at all, where it can be had, or insist."
+    ),
+]
+
+
+def binding_policy(choice: BindingChoice) -> BindingPolicy:
+    """What `--binding` means to a session."""
+    return BindingPolicy[choice.name]
 
 
 def configuration(

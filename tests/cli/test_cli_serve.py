@@ -267,3 +267,72 @@ def test_a_strangers_profile_is_served_and_logged_in_to(sasl: Sasl) -> None:
     sasl.user("tim")
     with sasl.serving("--db", str(sasl.db), profile="sealed") as served:
         assert sasl.log_in(f"sealed://{served.address}").returncode == 0
+
+
+# --- channel binding --------------------------------------------------------------------------
+
+# Options of the server and of the client: what the client was bound by, or why not.
+BOUND = [
+    (("--tls-library", "pyopenssl"), (), ", bound to TLS by tls-server-end-point"),
+    (("--binding", "require"), ("--binding", "require"), ", bound to TLS by tls-server-end-point"),
+    ((), (), "the server does not offer SCRAM-SHA-256-PLUS"),
+    (("--tls-library", "pyopenssl"), ("--binding", "off"), "--binding is off"),
+    (
+        ("--tls-library", "pyopenssl"),
+        ("--mechanism", "SCRAM-SHA-256"),
+        ", bound to TLS by tls-server-end-point",
+    ),
+]
+
+
+@pytest.mark.parametrize(("serve", "auth", "said"), BOUND)
+def test_both_ends_say_what_a_login_is_bound_by(
+    sasl: Sasl,
+    certificate: tuple[Path, Path],
+    serve: tuple[str, ...],
+    auth: tuple[str, ...],
+    said: str,
+) -> None:
+    """The client prints it, the server logs it; where there is none, the reason is told."""
+    sasl.user("tim")
+    cert, key = map(str, certificate)
+    options = ("--db", str(sasl.db), "--tls-cert", cert, "--tls-key", key, *serve)
+    with sasl.serving(*options) as served:
+        done = sasl.log_in(f"smtp://{served.address}", "--starttls", "--cafile", cert, *auth)
+        served.end(signal.SIGTERM)
+    assert done.returncode == 0, done.stderr
+    if said.startswith(","):
+        assert done.stdout == f"authenticated as tim by SCRAM-SHA-256-PLUS{said}\n"
+        assert "tim is bound to its TLS connection by tls-server-end-point" in served.log
+        assert done.stderr == ""
+    else:
+        assert done.stdout == "authenticated as tim by SCRAM-SHA-256\n"
+        assert done.stderr == f"sasl: not bound to TLS: {said}\n"
+    if not serve:
+        assert "Python's ssl cannot export it" in served.log
+
+
+def test_a_client_that_insists_is_not_let_down(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
+    """No -PLUS, no login: the reason, and 1."""
+    sasl.user("tim")
+    cert, key = map(str, certificate)
+    with sasl.serving("--db", str(sasl.db), "--tls-cert", cert, "--tls-key", key) as served:
+        url = f"smtp://{served.address}"
+        done = sasl.log_in(url, "--cafile", cert, "--binding", "require")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "channel binding is required" in done.stderr
+        done = sasl.log_in(url, "--no-starttls", "--binding", "require")
+        assert done.returncode == 1
+        served.end(signal.SIGTERM)
+    assert "login OK" not in served.log
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--binding", "require"), ("--tls-library", "pyopenssl"), ("--tls-key", "key.pem")],
+)
+def test_options_that_need_a_certificate(sasl: Sasl, options: tuple[str, ...]) -> None:
+    """Each says so: no option is taken and ignored."""
+    done = sasl.run("serve", "smtp", "--listen", "127.0.0.1:0", "--db", str(sasl.db), *options)
+    assert done.returncode == 1
+    assert "goes with --tls-cert" in done.stderr

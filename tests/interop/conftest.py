@@ -13,6 +13,8 @@ from typing import TypeAlias
 import pytest
 
 from mailhost import CLEAR, PASSWORD, USER, Authority, MailHost, make_authority
+from sasl_core import BindingPolicy
+from sasl_tls import ServerTls
 
 Need: TypeAlias = Callable[[str], str]
 """Name of a program -> its path."""
@@ -70,12 +72,14 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., MailHost]]:
         authority: Authority | None = None,
         config: Mapping[str, object] | None = None,
         users: Mapping[str, str] | None = None,
+        tls: ServerTls | None = None,
+        binding: BindingPolicy = BindingPolicy.WANT,
     ) -> MailHost:
         if config is None:
             config = CLEAR if authority is None else {}
         folder = tmp_path / f"host{len(started)}"
         folder.mkdir()
-        started.append(MailHost(folder, config, users or {USER: PASSWORD}, authority))
+        started.append(MailHost(folder, config, users or {USER: PASSWORD}, authority, tls, binding))
         return started[-1]
 
     yield start

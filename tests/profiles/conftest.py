@@ -34,6 +34,7 @@ from sasl_profiles.smtp.events import (
     MessageReceived,
     TlsRequested,
 )
+from sasl_tls import ServerTls
 
 Answer: TypeAlias = "bytes | SaslError | None"
 
@@ -329,12 +330,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    """A server's TLS with that certificate."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    return context
+@pytest.fixture(scope="session", params=["ssl", "pyopenssl"])
+def server_tls(request: pytest.FixtureRequest, certificate: Path) -> ServerTls:
+    """A server's TLS with that certificate, of each library."""
+    return ServerTls.load(certificate, library=request.param)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from sasl_core import AuthenticationError, BackendError, PeerError, SaslError, U
 from sasl_core import Client as BlockingClient
 from sasl_core.aio import Client as AsyncClient
 from sasl_profiles.smtp import AsyncSmtpClient, SmtpClient, TraceEvent
+from sasl_tls import ServerTls
 
 EHLO = b"250-mail\r\n250-STARTTLS\r\n250 AUTH PLAIN SCRAM-SHA-256\r\n"
 CONFIG = {"allow_cleartext": True}
@@ -275,7 +276,7 @@ def test_no_tls_behind_starttls(
 
 
 def test_a_certificate_that_nobody_vouches_for(
-    serve: Callable[..., Any], login: Callable[..., None], server_tls: ssl.SSLContext
+    serve: Callable[..., Any], login: Callable[..., None], server_tls: ServerTls
 ) -> None:
     """The client's context decides, and its no is a PeerError; the server lives on."""
     service = serve(tls=server_tls)

@@ -16,10 +16,11 @@ from typing import Any, Self
 import pytest
 
 from sasl_auxprop.memory import MemoryStore
-from sasl_core import Client, Reply
+from sasl_core import BindingPolicy, Client, Reply
 from sasl_core.aio import Client as AsyncClient
 from sasl_core.plugin import BackendError, ConfigError, Layer, UsageError, UserName
 from sasl_profiles.smtp import AsyncSmtpClient, Limits, SmtpClient, SmtpServer
+from sasl_tls import ServerTls
 
 PASSWORD = "tanstaaftanstaaf"
 GOOD = b64encode(b"\0tim\0" + PASSWORD.encode()).decode()
@@ -276,7 +277,7 @@ def test_a_hundred_clients_at_once(serve: Serve) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_smtplib_logs_in_and_hands_in_mail(
-    serve: Serve, tls: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    serve: Serve, tls: bool, server_tls: ServerTls, client_tls: ssl.SSLContext
 ) -> None:
     """PLAIN, in clear and over STARTTLS; the message arrives as it was, with its sender's name."""
     service = serve(tls=server_tls, config={} if tls else {"allow_cleartext": True})
@@ -344,10 +345,10 @@ def test_a_handler_that_fails_keeps_the_mail_at_the_client(
 
 
 def test_starttls_changes_what_is_offered(
-    serve: Serve, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    serve: Serve, server_tls: ServerTls, client_tls: ssl.SSLContext
 ) -> None:
     """PLAIN is offered under TLS only; both of our clients get there, and log in."""
-    service = serve(tls=server_tls, config={})
+    service = serve(tls=server_tls, config={}, binding=BindingPolicy.OFF)
     with (
         Client("smtp", "mail.example", config={}) as client,
         SmtpClient(*service.address) as smtp,
@@ -378,7 +379,7 @@ def test_starttls_changes_what_is_offered(
 
 @pytest.mark.parametrize("pipelined", ["EHLO you\r\n", f"AUTH PLAIN {GOOD}\r\n", "x"])
 def test_commands_slipped_in_behind_starttls_are_refused(
-    serve: Serve, server_tls: ssl.SSLContext, pipelined: str
+    serve: Serve, server_tls: ServerTls, pipelined: str
 ) -> None:
     """In one segment with STARTTLS they end the connection (CVE-2011-0411)."""
     service = serve(tls=server_tls)
@@ -391,7 +392,7 @@ def test_commands_slipped_in_behind_starttls_are_refused(
 
 
 def test_commands_sent_instead_of_a_handshake_are_not_obeyed(
-    serve: Serve, server_tls: ssl.SSLContext
+    serve: Serve, server_tls: ServerTls
 ) -> None:
     """After 220 plaintext is no TLS: nothing is answered."""
     service = serve(tls=server_tls)
@@ -405,7 +406,7 @@ def test_commands_sent_instead_of_a_handshake_are_not_obeyed(
 
 
 def test_bytes_slipped_in_before_the_handshake_do_not_survive_it(
-    serve: Serve, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    serve: Serve, server_tls: ServerTls, client_tls: ssl.SSLContext
 ) -> None:
     """Half a command before, the other half inside TLS: they never meet."""
     service = serve(tls=server_tls)
@@ -424,7 +425,7 @@ def test_bytes_slipped_in_before_the_handshake_do_not_survive_it(
 
 @pytest.mark.parametrize("moment", ["before", "middle"])
 def test_a_client_that_leaves_the_handshake(
-    serve: Serve, server_tls: ssl.SSLContext, moment: str
+    serve: Serve, server_tls: ServerTls, moment: str
 ) -> None:
     """The next client is served."""
     service = serve(tls=server_tls)
@@ -439,7 +440,7 @@ def test_a_client_that_leaves_the_handshake(
         assert peer.say(f"AUTH PLAIN {GOOD}").startswith("235 ")
 
 
-def test_a_handshake_that_never_comes_is_given_up(serve: Serve, server_tls: ssl.SSLContext) -> None:
+def test_a_handshake_that_never_comes_is_given_up(serve: Serve, server_tls: ServerTls) -> None:
     """A client that is silent after STARTTLS is dropped in time."""
     service = serve(tls=server_tls, limits=Limits(idle_seconds=1.0))
     with service.connect() as peer:

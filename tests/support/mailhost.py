@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sasl_core import AuditEvent, Result, SetpassFlag
+from sasl_core import AuditEvent, BindingPolicy, Result, SetpassFlag
 from sasl_core.aio import Server
 from sasl_profiles.smtp import Message, SmtpServer
+from sasl_tls import ServerTls
 
 __all__ = ["CLEAR", "PASSWORD", "USER", "Authority", "MailHost", "make_authority"]
 
@@ -84,7 +85,8 @@ class MailHost:
     """An SMTP server in a thread, with a fresh sasldb in `folder`.
 
     `config` is laid over what every host has. `logins` are the audit events of exchanges,
-    `messages` the mail that came. With an `authority` it offers STARTTLS.
+    `messages` the mail that came. With an `authority` it offers STARTTLS, with `tls` if that
+    is given.
     """
 
     def __init__(
@@ -93,8 +95,12 @@ class MailHost:
         config: Mapping[str, object],
         users: Mapping[str, str],
         authority: Authority | None = None,
+        tls: ServerTls | None = None,
+        binding: BindingPolicy = BindingPolicy.WANT,
     ) -> None:
         self.authority = authority
+        self._tls = tls
+        self._binding = binding
         self.database = folder / "users.sqlite"
         self.logins: list[AuditEvent] = []
         self.messages: list[Message] = []
@@ -137,7 +143,13 @@ class MailHost:
             report = await self._server.setpass(name, password, SetpassFlag.CREATE)
             assert report.ok
         tls = None if self.authority is None else self.authority.server_context()
-        self._smtp = SmtpServer(self._server, host_name="localhost", tls=tls, on_message=self._keep)
+        self._smtp = SmtpServer(
+            self._server,
+            host_name="localhost",
+            tls=self._tls or tls,
+            binding=self._binding,
+            on_message=self._keep,
+        )
         await self._smtp.start()
 
     async def _keep(self, message: Message) -> None:

@@ -22,13 +22,13 @@ from sasl_profiles.smtp.replies import SmtpReply
 from sasl_profiles.smtp.trace import TraceEvent
 
 if TYPE_CHECKING:
-    import ssl
-
     from sasl_core.aio import Server
+    from sasl_core.plugin import BindingPolicy
     from sasl_profiles.smtp.aio_client import AsyncSmtpClient
     from sasl_profiles.smtp.client import SmtpClient
     from sasl_profiles.smtp.dialogue import Trace
     from sasl_profiles.smtp.server import SmtpServer
+    from sasl_tls import ServerTls
 
 __all__ = [
     "PORT",
@@ -54,7 +54,9 @@ PORT = 587
 _HOME = {"AsyncSmtpClient": "aio_client", "SmtpClient": "client", "SmtpServer": "server"}
 
 
-def make_server(server: Server, *, host_name: str, tls: ssl.SSLContext | None = None) -> SmtpServer:
+def make_server(
+    server: Server, *, host_name: str, tls: ServerTls | None, binding: BindingPolicy
+) -> SmtpServer:
     """A server that has yet to start: mail is taken on and dropped.
 
     Raises:
@@ -62,7 +64,7 @@ def make_server(server: Server, *, host_name: str, tls: ssl.SSLContext | None = 
     """
     from sasl_profiles.smtp.server import SmtpServer
 
-    return SmtpServer(server, host_name=host_name, tls=tls)
+    return SmtpServer(server, host_name=host_name, tls=tls, binding=binding)
 
 
 def make_client(

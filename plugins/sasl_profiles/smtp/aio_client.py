@@ -25,6 +25,7 @@ from sasl_profiles.smtp.dialogue import (
     Trace,
 )
 from sasl_profiles.smtp.endpoint import (
+    NO_TLS,
     connection_facts,
     literal,
     no_layer,
@@ -33,6 +34,7 @@ from sasl_profiles.smtp.endpoint import (
 )
 from sasl_profiles.smtp.replies import ReplyReader, SmtpReply
 from sasl_profiles.smtp.stream import ByteStream, UnreadBytesError
+from sasl_tls import client_bindings
 
 if TYPE_CHECKING:
     import ssl
@@ -91,7 +93,9 @@ class AsyncSmtpClient:
         """
         stream = self._connected()
         extra = stream.transport.get_extra_info
-        return connection_facts(extra("peername"), extra("sockname"), stream.cipher)
+        tls = extra("ssl_object")
+        bindings = NO_TLS if tls is None else client_bindings(tls)
+        return connection_facts(extra("peername"), extra("sockname"), stream.cipher, bindings)
 
     async def connect(self) -> None:
         """Connect and hear the greeting.
@@ -244,9 +248,7 @@ class AsyncSmtpClient:
         try:
             if len(self._reader):
                 raise UnreadBytesError
-            await stream.start_tls(
-                context, server_side=False, server_hostname=self.host, timeout=self.timeout
-            )
+            await stream.start_tls(context, server_hostname=self.host, timeout=self.timeout)
         except UnreadBytesError:
             raise PeerError("the server sent data before the TLS handshake", code="tls") from None
         except (OSError, ValueError) as error:

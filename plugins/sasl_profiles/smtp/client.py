@@ -31,6 +31,7 @@ from sasl_profiles.smtp.dialogue import (
     Trace,
 )
 from sasl_profiles.smtp.endpoint import (
+    NO_TLS,
     connection_facts,
     literal,
     no_layer,
@@ -38,6 +39,7 @@ from sasl_profiles.smtp.endpoint import (
     unreachable,
 )
 from sasl_profiles.smtp.replies import ReplyReader, SmtpReply
+from sasl_tls import client_bindings
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -90,16 +92,20 @@ class SmtpClient:
     def facts(self) -> ConnectionFacts:
         """What a SASL session has to know of this connection: pass it to `session(...)`.
 
+        With TLS that includes what the connection can be bound by.
+
         Raises:
             UsageError: not connected. BackendError: the server has gone.
         """
         connected = self._connected()
-        cipher = connected.cipher() if isinstance(connected, ssl.SSLSocket) else None
+        cipher, bindings = None, NO_TLS
+        if isinstance(connected, ssl.SSLSocket):
+            cipher, bindings = connected.cipher(), client_bindings(connected)
         try:
             remote = connected.getpeername()
         except OSError as error:
             raise unreachable(error) from None
-        return connection_facts(remote, connected.getsockname(), cipher)
+        return connection_facts(remote, connected.getsockname(), cipher, bindings)
 
     def connect(self) -> None:
         """Connect and hear the greeting.
@@ -149,6 +155,8 @@ class SmtpClient:
 
     def authenticate(self, session: ClientSession, mechanisms: Iterable[str] | None = None) -> None:
         """Log in with this session, by the best of `mechanisms` (default: those offered).
+
+        A name stands for its -PLUS variant too, if the server offers that.
 
         Make the session with `client.session(..., **smtp.facts())`, so that it knows
         whether TLS protects the connection.

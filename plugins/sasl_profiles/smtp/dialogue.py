@@ -26,6 +26,7 @@ from sasl_core.plugin import (
     Result,
     SaslError,
     UsageError,
+    base_name,
     record,
 )
 from sasl_profiles.smtp.auth import (
@@ -166,6 +167,8 @@ class Dialogue:
     def login(self, offered: Iterable[str] | None = None) -> Talk[None]:
         """Authenticate by the best mechanism of `offered` (default: of the last EHLO).
 
+        A name stands for its -PLUS variant too, as it does in `client_mech_list`.
+
         An initial response goes with AUTH when the line stays within 512 octets; otherwise
         it answers the server's empty challenge (RFC 4954 section 4).
 
@@ -188,7 +191,7 @@ class Dialogue:
     # --- inside -----------------------------------------------------------------------------
 
     def _login(self, offered: Iterable[str] | None) -> Talk[None]:
-        names = self.capabilities.mechanisms if offered is None else tuple(offered)
+        names = self._names(offered)
         mechanism, reply = yield from Begin(names)
         held: bytes | None = None
         command = auth_command(mechanism, reply.data)
@@ -231,6 +234,18 @@ class Dialogue:
             # The server takes us for logged in, and we do not know who it is.
             self.broken = True
             raise
+
+    def _names(self, wanted: Iterable[str] | None) -> tuple[str, ...]:
+        """What the session shall take for the server's offer.
+
+        A name stands for its -PLUS too, where the server offers that: a client that could be
+        bound and does not know of the offer says so, and looks like an attacker's victim.
+        """
+        offered = self.capabilities.mechanisms
+        if wanted is None:
+            return offered
+        names = tuple(wanted)
+        return names + tuple(n for n in offered if n not in names and base_name(n) in names)
 
     def _withdraw(self, mechanism: str, failure: SaslError) -> Talk[None]:
         """End a failed exchange: with the mechanism's last word if it has one, else with `*`."""

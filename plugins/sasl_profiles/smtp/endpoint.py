@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from sasl_core.plugin import BackendError, Layer, MechanismError, PeerError, printable
+from sasl_core.plugin import (
+    BackendError,
+    ChannelBindings,
+    Layer,
+    MechanismError,
+    PeerError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from sasl_core import ConnectionFacts
 
-__all__ = ["Cipher", "connection_facts", "literal", "no_layer", "tls_failure", "unreachable"]
+__all__ = [
+    "NO_TLS",
+    "Cipher",
+    "connection_facts",
+    "literal",
+    "no_layer",
+    "tls_failure",
+    "unreachable",
+]
 
 Cipher: TypeAlias = "tuple[str, str, int] | None"
 """Name, protocol and strength in bits, as the ssl module reports them; None without TLS."""
 
+NO_TLS: Final = ChannelBindings({}, {"every type": "TLS is not in use on this connection"})
+"""What a connection in clear can be bound by."""
 
-def connection_facts(remote: object, local: object, cipher: Cipher) -> ConnectionFacts:
+
+def connection_facts(
+    remote: object, local: object, cipher: Cipher, bindings: ChannelBindings = NO_TLS
+) -> ConnectionFacts:
     """The facts of a connection between these socket addresses.
 
     SMTP carries the client's first message with AUTH and nothing with its success reply
@@ -25,6 +45,7 @@ def connection_facts(remote: object, local: object, cipher: Cipher) -> Connectio
         "success_data": False,
         "initial_response": True,
         "external_ssf": 0 if cipher is None else cipher[2],
+        "channel_bindings": bindings,
     }
     if (address := _parts(remote)) is not None:
         facts["remote"] = f"{address[0]};{address[1]}"

@@ -14,9 +14,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sasl_core.plugin import SaslError, UsageError
+from sasl_core.plugin import (
+    BindingPolicy,
+    ChannelBindings,
+    SaslError,
+    UsageError,
+    printable,
+)
 from sasl_profiles.smtp.connection import SmtpConnection
-from sasl_profiles.smtp.endpoint import connection_facts, no_layer
+from sasl_profiles.smtp.endpoint import NO_TLS, connection_facts, no_layer
 from sasl_profiles.smtp.envelope import Message
 from sasl_profiles.smtp.events import (
     AuthResponse,
@@ -28,6 +34,7 @@ from sasl_profiles.smtp.events import (
     TlsRequested,
 )
 from sasl_profiles.smtp.stream import ByteStream
+from sasl_tls import ServerTls
 
 if TYPE_CHECKING:
     import ssl
@@ -47,6 +54,8 @@ LINGER_SECONDS: Final = 1.0
 
 HANDSHAKE_SECONDS: Final = 30.0
 
+NOTED_REASONS: Final = 64
+
 _log = logging.getLogger(__name__)
 
 
@@ -54,9 +63,11 @@ class SmtpServer:
     """Listens, and lets clients log in and hand in mail.
 
     `server`: whose users they are; it stays open when this is closed. `host_name`: what the
-    greeting says. `tls`: offer STARTTLS with this context. `on_message`: takes messages on;
-    without it they are accepted and dropped. `limits`: of each client. `max_connections`:
-    clients beyond it hear 421.
+    greeting says. `tls`: offer STARTTLS with this; a bare context of `ssl` does not tell its
+    certificate, so that there is no tls-server-end-point. `binding`: what is demanded of
+    channel binding; REQUIRE leaves nothing to offer before STARTTLS. `on_message`: takes
+    messages on; without it they are accepted and dropped. `limits`: of each client.
+    `max_connections`: clients beyond it hear 421.
     """
 
     def __init__(
@@ -64,7 +75,8 @@ class SmtpServer:
         server: Server,
         *,
         host_name: str,
-        tls: ssl.SSLContext | None = None,
+        tls: ServerTls | ssl.SSLContext | None = None,
+        binding: BindingPolicy = BindingPolicy.WANT,
         on_message: MessageHandler | None = None,
         limits: Limits | None = None,
         max_connections: int = 1000,
@@ -73,12 +85,14 @@ class SmtpServer:
             raise UsageError("host_name is a host's name")
         self.server = server
         self.host_name = host_name
-        self.tls = tls
+        self.tls = tls if tls is None or isinstance(tls, ServerTls) else ServerTls(tls)
+        self.binding = binding
         self.on_message = on_message
         self.limits = limits or Limits()
         self.max_connections = max_connections
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unbound: set[str] = set()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -144,6 +158,14 @@ class SmtpServer:
         finally:
             session.close()
 
+    def note_unbound(self, bindings: ChannelBindings) -> None:
+        """Log why -PLUS is not offered: once for each reason, not for each client."""
+        why = bindings.why_none()
+        if self.binding is not BindingPolicy.OFF and why not in self._unbound:
+            if len(self._unbound) < NOTED_REASONS:
+                self._unbound.add(why)
+            _log.info("no mechanism with channel binding (-PLUS) is offered over TLS: %s", why)
+
     def _accept(self, stream: ByteStream) -> None:
         client = _Client(self, stream)
         if len(self._tasks) >= self.max_connections or self._listener is None:
@@ -180,6 +202,7 @@ class _Client:
         self._idle_since = self._born
         self._progress = -1
         self._who = ("", "")
+        self._bindings = NO_TLS
 
     def turn_away(self, text: str) -> None:
         """Say 421 and this text in the place of a greeting, and close."""
@@ -236,24 +259,29 @@ class _Client:
                     reply = await session.step(event.data)
                 no_layer(session.layer)
                 self._who = (session.authid, session.authzid)
+                if session.channel_binding is not None:
+                    _log.info(
+                        "%s is bound to its TLS connection by %s",
+                        printable(session.authid),
+                        session.channel_binding,
+                    )
         except SaslError as error:
             machine.auth_failed(error)
         else:
             machine.auth_succeeded()
 
     async def _upgrade(self) -> None:
-        stream, machine, context = self._stream, self._machine, self._owner.tls
+        stream, machine, tls = self._stream, self._machine, self._owner.tls
         stream.hold()
         if stream.unread:
             machine.receive(await stream.read())
-        if context is None or not machine.accept_tls():
+        if tls is None or not machine.accept_tls():
             return
         self._flush()
-        await stream.start_tls(
-            context,
-            server_side=True,
-            timeout=min(HANDSHAKE_SECONDS, self._limits.idle_seconds),
-        )
+        await stream.accept_tls(tls, timeout=min(HANDSHAKE_SECONDS, self._limits.idle_seconds))
+        self._bindings = tls.bindings(stream.transport, self._owner.binding)
+        if not self._bindings:
+            self._owner.note_unbound(self._bindings)
         machine.tls_started()
         self._idle_since = self._clock()
 
@@ -290,4 +318,8 @@ class _Client:
 
     def _facts(self) -> ConnectionFacts:
         extra = self._stream.transport.get_extra_info
-        return connection_facts(extra("peername"), extra("sockname"), self._stream.cipher)
+        facts = connection_facts(
+            extra("peername"), extra("sockname"), self._stream.cipher, self._bindings
+        )
+        facts["binding_policy"] = self._owner.binding
+        return facts

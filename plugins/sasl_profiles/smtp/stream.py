@@ -15,7 +15,9 @@ from sasl_profiles.smtp.endpoint import Cipher
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from sasl_tls import ServerTls
 
 __all__ = ["ByteStream", "UnreadBytesError"]
 
@@ -32,7 +34,7 @@ class UnreadBytesError(Exception):
 class ByteStream(asyncio.Protocol):
     """One connection; `connected` is called with it when it stands.
 
-    `read`, `drain`, `start_tls` and `close` are for one task at a time.
+    `read`, `drain`, `start_tls`, `accept_tls` and `close` are for one task at a time.
     """
 
     def __init__(self, connected: Callable[[ByteStream], None] | None = None) -> None:
@@ -117,7 +119,7 @@ class ByteStream(asyncio.Protocol):
         _ = await self._writable.wait()
 
     def hold(self) -> None:
-        """Read nothing more from the socket; `start_tls` goes on reading."""
+        """Read nothing more from the socket; `start_tls` and `accept_tls` go on reading."""
         self._held = True
         self._throttle()
 
@@ -125,31 +127,47 @@ class ByteStream(asyncio.Protocol):
         self,
         context: ssl.SSLContext,
         *,
-        server_side: bool,
-        server_hostname: str | None = None,
+        server_hostname: str,
         timeout: float,  # noqa: ASYNC109 - the handshake's own limit is the loop's to keep.
     ) -> None:
-        """Put TLS beneath.
+        """Put TLS beneath, as its client.
 
         Raises:
             UnreadBytesError: bytes came before it.
             OSError: the handshake failed (ssl.SSLError) or the peer went.
         """
-        if self._buffer or self._eof:
-            raise UnreadBytesError
-        self._upgrading = True
-        try:
+
+        async def begin() -> asyncio.Transport:
             fresh = await asyncio.get_running_loop().start_tls(
                 self.transport,
                 self,
                 context,
-                server_side=server_side,
+                server_side=False,
                 server_hostname=server_hostname,
                 ssl_handshake_timeout=max(timeout, 0.001),
                 ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
             )
             if fresh is None:
                 raise ConnectionResetError("the connection was lost in the handshake")
+            return fresh
+
+        await self._upgrade(begin)
+
+    async def accept_tls(
+        self,
+        tls: ServerTls,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as above.
+    ) -> None:
+        """Put TLS beneath, as its server. Raises as `start_tls`."""
+        await self._upgrade(lambda: tls.accept(self.transport, self, timeout=timeout))
+
+    async def _upgrade(self, begin: Callable[[], Awaitable[asyncio.Transport]]) -> None:
+        if self._buffer or self._eof:
+            raise UnreadBytesError
+        self._upgrading = True
+        try:
+            fresh = await begin()
         except BaseException:
             # After a failed handshake nobody tells us of the end.
             self.transport.abort()
