@@ -15,6 +15,9 @@ FUZZ_SECONDS ?= 20
 FUZZ_PARSERS ?=
 FUZZ_ATTACKS ?= 5000
 
+# For make bench, as in: make bench BENCH_ARGS="--only scram --json out.json"
+BENCH_ARGS ?=
+
 DEBIAN_PEERS := gsasl swaks curl
 # What swaks needs for TLS: a module of Perl, in a package of its own.
 PERL_PEER    := Net::SSLeay
@@ -27,7 +30,7 @@ CYRUS_PEERS  := sasl2-bin libsasl2-modules libsasl2-modules-db
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test check format interop peers demo wheel-test matrix fuzz clean
+.PHONY: help venv test check format interop peers demo wheel-test matrix fuzz bench clean
 .PHONY: check-ruff check-format check-mypy check-pyright check-laws
 
 help: ## Show the targets
@@ -72,6 +75,10 @@ fuzz: $(VENV)/.has-fuzz ## Fuzz each parser for FUZZ_SECONDS, and the protocol b
 	@$(BIN)/python tests/tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_PARSERS)
 	@SASL_ATTACKS=$(FUZZ_ATTACKS) $(BIN)/pytest -q tests/attacker
 
+# From the repository's root, where the folder bench/ is found as a package.
+bench: $(VENV)/.has-bench ## Speed beside the floor and other libraries, as a table (docs/speed.md)
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
 clean: ## Remove what was made, .venv too
 	rm -rf $(VENV) .venv-3.* .fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -99,7 +106,7 @@ peers:
 	  >"$$log" 2>&1 </dev/null || { cat "$$log"; exit 1; }
 
 # ---------------------------------------------------------------------------------------------------
-# One environment, four fillings, each with a stamp of its own.
+# One environment, five fillings, each with a stamp of its own.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sasl-core needs Python 3.11 or later; try: make PYTHON=python3.11")'
 	@echo "making $(VENV)"
@@ -113,6 +120,11 @@ $(VENV)/.has-cli: pyproject.toml | $(BIN)/python
 $(VENV)/.has-test: pyproject.toml | $(BIN)/python
 	@echo "installing sasl-core and what its tests need"
 	@$(PIP) --editable '.[cli,test]'
+	@touch $@ $(VENV)/.has-cli
+
+$(VENV)/.has-bench: pyproject.toml | $(BIN)/python
+	@echo "installing sasl-core, its command line, and what it is measured against"
+	@$(PIP) --editable '.[cli,bench]'
 	@touch $@ $(VENV)/.has-cli
 
 $(VENV)/.has-fuzz: pyproject.toml | $(BIN)/python
