@@ -7,14 +7,14 @@ the client chooses, and `finish` believes the server, as in README's first examp
 from __future__ import annotations
 
 import hashlib
+import itertools
 from contextlib import contextmanager
-from itertools import cycle
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench import ideal
 from bench.measure import interleave, middle, ratio
-from bench.people import HOST, PASSWORD, SERVICE, crowd, peer
+from bench.people import HOST, PASSWORD, ROUNDS, SERVICE, crowd, peer
 from bench.rows import Goal, Row
 from bench.scram import MECHANISM
 from sasl_auxprop.memory import MemoryStore
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["our_login", "rows"]
 
-SALT_SIZE = 16
+SALT_SIZE: Final = 16
 
 
 def our_login(client: Client, server: Server, names: Iterable[str]) -> Operation:
     """Both sessions, all four messages, `finish`, close; one name after the other."""
-    turn = cycle(names)
+    turn = itertools.cycle(names)
 
     def run(times: int) -> float:
         took = 0.0
@@ -124,7 +124,7 @@ def warm(effort: Effort) -> Row:
         floor=middle(times["floor"]).middle,
         floor_name="ideal, both sides",
         peer=middle(times["peer"]).middle if scramp is not None else None,
-        peer_name="scramp, 4096 rounds",
+        peer_name=f"scramp, {ROUNDS} rounds",
         figure=None if faster is None else faster.middle,
         figure_unit="x",
         spread=faster,
@@ -163,26 +163,25 @@ def metered(meter: _Meter) -> Generator[None]:
 
 def cold(effort: Effort) -> Row:
     """Nobody has logged in before: each login is of another user, with a salt of its own."""
-    rounds, count = effort.times(300), 2
-    names = [f"user{number:05}" for number in range((rounds + 1) * count)]
-    store = MemoryStore()
-    for name in names:
-        store.add_user(name, password=PASSWORD, iterations=4096)
+    store, names = MemoryStore(), (f"user{number:06}" for number in itertools.count())
     meter, share = _Meter(), list[float]()
 
     def derivation(times: int) -> float:
         begin = perf_counter()
         for number in range(times):
-            _ = ideal.derive(PASSWORD.encode(), number.to_bytes(SALT_SIZE, "big"), 4096)
+            _ = ideal.derive(PASSWORD.encode(), number.to_bytes(SALT_SIZE, "big"), ROUNDS)
         return (perf_counter() - begin) / times
 
     with (
         Server(SERVICE, HOST, stores=[store], config={}) as server,
         Client(SERVICE, HOST, config={}) as client,
     ):
-        login = our_login(client, server, names)
 
         def watched(times: int) -> float:
+            strangers = list(itertools.islice(names, times))
+            for name in strangers:
+                store.add_user(name, password=PASSWORD, iterations=ROUNDS)
+            login = our_login(client, server, strangers)
             meter.seconds, meter.calls = 0.0, 0
             with metered(meter):
                 took = login(times)
@@ -191,16 +190,16 @@ def cold(effort: Effort) -> Row:
             share.append(meter.seconds / times / took)
             return took
 
-        times = interleave({"floor": derivation, "ours": watched}, rounds, count)
+        times = interleave({"floor": derivation, "ours": watched}, effort.times(300), 2)
     apart = ratio(times["floor"], times["ours"])
-    inside = middle(share[1:])
+    inside = middle(share)
     return Row(
         topic="login",
         what="whole login, cold: time inside PBKDF2",
         unit="us",
         ours=middle(times["ours"]).middle,
         floor=middle(times["floor"]).middle,
-        floor_name="PBKDF2 alone, 4096 rounds",
+        floor_name=f"PBKDF2 alone, {ROUNDS} rounds",
         figure=inside.middle,
         figure_unit="%",
         spread=inside,
