@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_svg"]
 
-WIDTH: Final = 980
-LABELS: Final = 330
+WIDTH: Final = 1100
+LABELS: Final = 372
 """Where the bars begin; the names of the rows stand left of it, at its edge."""
 BARS: Final = 400
 """How wide the scale is."""
@@ -50,10 +50,12 @@ def as_svg(rows: Sequence[Row]) -> str:
         label = "goal" if share == 1.0 else f"{share:g}"
         place, colour = round(_place(share), 1), INK if share == 1.0 else GREY
         line = {"x1": place, "x2": place, "y1": TOP - 6, "y2": bottom}
-        parts.append(_tag("line", **line, stroke=colour if share == 1.0 else FAINT))
+        parts.append(_tag("line", **line, stroke=FAINT))
         parts.append(_text(place, bottom + 20, label, text_anchor="middle", fill=colour))
     for number, row in enumerate(drawn):
         parts += _bar(row, TOP + PITCH * number)
+    line = {"x1": _place(1.0), "x2": _place(1.0), "y1": TOP - 6, "y2": bottom}
+    parts.append(_tag("line", **line, stroke=INK, stroke_width=1.5))
     shape = {"viewBox": f"0 0 {WIDTH} {height}", "width": WIDTH, "height": height}
     font = {"font-family": "Helvetica, Arial, sans-serif", "font-size": 13}
     whole = {"xmlns": "http://www.w3.org/2000/svg", **shape, **font, "fill": INK}
@@ -66,7 +68,7 @@ def _bar(row: Row, top: int) -> list[str]:
     name = _text(LABELS - 12, middle, row.what, text_anchor="end")
     if row.goal is None or row.figure is None:
         return [name, _text(LABELS + 8, middle, "not measured", fill=GREY)]
-    width = round(_place(row.goal.share(row.figure)) - LABELS, 1)
+    width = max(2.0, round(_place(row.goal.share(row.figure)) - LABELS, 1))
     colour = MET if row.met else MISSED
     place = {"x": LABELS, "y": top + (PITCH - BAR) / 2}
     figure = amount(row.figure, row.figure_unit)
@@ -75,14 +77,16 @@ def _bar(row: Row, top: int) -> list[str]:
         name,
         _tag("rect", **place, width=width, height=BAR, rx=2, fill=colour),
         _text(column, middle, figure, text_anchor="end", font_weight="bold", fill=colour),
-        _text(column + 14, middle, f"goal {row.goal}", fill=GREY),
+        _text(
+            column + 14, middle, f"goal {row.goal}".replace("<=", "≤").replace(">=", "≥"), fill=GREY
+        ),
     ]
 
 
 def _place(share: float) -> float:
     """Where on the scale a share of a goal lies; what is beyond an end stands near it."""
     within = min(max(share, LOW), HIGH)
-    return LABELS + max(2.0, BARS * log10(within / LOW) / log10(HIGH / LOW))
+    return LABELS + BARS * log10(within / LOW) / log10(HIGH / LOW)
 
 
 def _text(x: float, y: float, words: str, **attributes: object) -> str:

@@ -155,7 +155,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     spread = middle(more)
     yield Row(
         topic="scram",
-        what="the same, with one audit listener",
+        what="SCRAM server with an audit listener",
         unit="us",
         ours=typical["audited"],
         floor=typical["floor"],
@@ -174,7 +174,7 @@ def against_scramp(typical: dict[str, float], faster: Spread | None) -> Row:
     """How much faster than scramp's server ours is."""
     return Row(
         topic="scram",
-        what="the same, beside scramp",
+        what="SCRAM server beside scramp's",
         unit="us",
         ours=typical["ours"],
         peer=typical.get("peer"),

@@ -137,7 +137,7 @@ def rows(effort: Effort) -> Iterator[Row]:
         found, runs = best(scram(server), tries, lambda run: run.apart <= APART)
     yield Row(
         topic="timing",
-        what="unknown user and wrong password, SCRAM in memory",
+        what="unknown user or wrong password: SCRAM, memory",
         unit="us",
         ours=found.unknown,
         floor=found.wrong,
@@ -164,7 +164,7 @@ def derived(kept: str, server: Server, tries: int) -> Row:
     found, runs = best(plain(server), tries, lambda run: run.apart <= SHARE * run.wrong)
     return Row(
         topic="timing",
-        what=f"the same by PLAIN, which derives, in {kept}",
+        what=f"unknown user or wrong password: PLAIN, {kept}",
         unit="us",
         ours=found.unknown,
         floor=found.wrong,

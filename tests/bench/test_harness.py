@@ -31,7 +31,7 @@ GOALS = {
     "heartbeat": 1,
     "timing": 3,
 }
-PEERS = {"the same, beside scramp", "whole login, keys kept by the client"}
+PEERS = {"SCRAM server beside scramp's", "whole login, keys kept by the client"}
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not installed" in beside.note
     text = report.table(rows)
     assert "not measured" in text
-    assert "missed: the same, beside scramp" in text
+    assert "missed: SCRAM server beside scramp's" in text
     assert "not measured" in as_svg(rows)
 
 
