@@ -114,7 +114,7 @@ def warm(effort: Effort) -> Row:
         }
         if scramp is not None:
             contenders["peer"] = scramp_login(people, scramp)
-        times = interleave(contenders, effort.times(300), effort.times(5, least=2))
+        times = interleave(contenders, effort.times(500), 2)
     faster = ratio(times["peer"], times["ours"]) if scramp is not None else None
     return Row(
         topic="login",
@@ -190,7 +190,7 @@ def cold(effort: Effort) -> Row:
             share.append(meter.seconds / times / took)
             return took
 
-        times = interleave({"floor": derivation, "ours": watched}, effort.times(300), 2)
+        times = interleave({"floor": derivation, "ours": watched}, effort.times(500), 1)
     apart = ratio(times["floor"], times["ours"])
     inside = middle(share)
     return Row(
