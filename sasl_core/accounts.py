@@ -20,7 +20,7 @@ from sasl_core.flags import Blocking, SetpassFlag
 from sasl_core.names import UserName
 from sasl_core.needs import Change, Found, NeedStore, NeedUser, PasswordAnswer
 from sasl_core.plugs import SimpleStore
-from sasl_core.properties import PASSWORD, VERIFIERS
+from sasl_core.properties import HASHES, PASSWORD, VERIFIERS
 from sasl_core.results import Result
 from sasl_core.saslprep import saslprep
 
@@ -316,6 +316,7 @@ def set_password(
     if prepared is not None and not only:
         # With NOPLAIN the old plaintext goes too: it is not the password any more.
         values[PASSWORD] = () if flags & SetpassFlag.NOPLAIN else (prepared,)
+        values[HASHES] = ()
     change = Change(
         {} if disable else values,
         # Verifiers of the old password must not outlive it, whatever their hash.
@@ -364,7 +365,7 @@ def transition(core: ServerCore, identity: str, password: bytes) -> Needs[Result
     (`setpass` is stricter about unassigned code points than a login) is not kept.
     """
     user = UserName.parse(identity)
-    properties = ("*" + VERIFIERS, "*" + PASSWORD)
+    properties = ("*" + VERIFIERS, "*" + PASSWORD, "*" + HASHES)
     found = cast("Found", (yield NeedUser(identity, None, properties)))
     kept = found.verifiers or found.values.get(VERIFIERS)
     plaintext = found.values.get(PASSWORD, ())
@@ -383,7 +384,13 @@ def transition(core: ServerCore, identity: str, password: bytes) -> Needs[Result
     if not values:
         # A user without any secret would be none the better for being there.
         return Result.NOCHANGE
-    expected = {VERIFIERS: (), PASSWORD: plaintext} if keeps else {VERIFIERS: ()}
+    expected: dict[str, tuple[bytes, ...]] = {VERIFIERS: ()}
+    if keeps:
+        expected[PASSWORD] = plaintext
+    hashes = found.values.get(HASHES, ())
+    if hashes:
+        values[HASHES] = ()
+        expected[HASHES] = hashes
     change = Change(values, create=True, exist_ok=True, expected=expected)
     return (yield from NeedStore(user, change))
 

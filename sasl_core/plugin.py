@@ -82,7 +82,7 @@ from sasl_core.plugs import (
     ServerPlug,
     SimpleStore,
 )
-from sasl_core.properties import PASSWORD, VERIFIERS, PropertyContext
+from sasl_core.properties import HASHES, PASSWORD, VERIFIERS, PropertyContext
 from sasl_core.results import Result
 from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
 from sasl_core.step import ClientStepMechanism, ServerStepMechanism, Step
@@ -128,6 +128,7 @@ _FORMS = (
 )
 
 __all__ = [
+    "HASHES",
     "PASSWORD",
     "SCRAM_HASHES",
     "VERIFIERS",

@@ -17,10 +17,12 @@ from sasl_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["PASSWORD", "VERIFIERS", "PropertyContext"]
+__all__ = ["HASHES", "PASSWORD", "VERIFIERS", "PropertyContext"]
 
 PASSWORD = "userPassword"  # noqa: S105 - the name of a property, not a password.
 """The property that holds a plaintext password."""
+HASHES = "passwordHash"
+"""The property that holds password hashes of other systems; it ends with the password."""
 VERIFIERS = "authPassword"
 """The property that holds SCRAM verifiers, one value per hash (RFC 5803)."""
 

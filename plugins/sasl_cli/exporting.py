@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from sasl_cli.importing.csv import COLUMNS, PROPERTY
-from sasl_cli.importing.records import HASHES
 from sasl_core.plugin import (
+    HASHES,
     VERIFIERS,
     ScramVerifier,
     UsageError,

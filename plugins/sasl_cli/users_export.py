@@ -150,7 +150,7 @@ def _write(
 def _accounts(server: Server, properties: Sequence[str], realm: str | None) -> Iterator[Account]:
     """Everybody of every store, each once."""
     from sasl_cli.exporting import Account
-    from sasl_cli.importing.records import HASHES
+    from sasl_core.plugin import HASHES
 
     seen: set[UserName] = set()
     stores = server.core.stores()

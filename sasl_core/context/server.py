@@ -23,7 +23,7 @@ from sasl_core.needs import (
     User,
 )
 from sasl_core.outcome import MINT, Verified
-from sasl_core.properties import PASSWORD, VERIFIERS
+from sasl_core.properties import HASHES, PASSWORD, VERIFIERS
 from sasl_core.results import Result
 from sasl_core.verifier import decoy_octets, decoy_of, parse_verifier, proof_matches
 
@@ -43,7 +43,7 @@ __all__ = ["ServerContext"]
 # The store says who that is; anything else that a look-up can say is a refusal.
 KNOWN = frozenset({Result.OK, Result.NOVERIFY})
 INVALID_PROOF = b"e=invalid-proof"
-SECRETS = ("*" + PASSWORD, "*" + VERIFIERS, PASSWORD, VERIFIERS)
+SECRETS = tuple(star + name for star in ("*", "") for name in (PASSWORD, VERIFIERS, HASHES))
 
 # What is kept of a look-up when its exchange is over.
 _BARE = {result: Found(result) for result in Result}

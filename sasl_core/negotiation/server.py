@@ -21,6 +21,7 @@ from sasl_core.errors import (
     BackendError,
     MechanismError,
     PeerError,
+    PluginError,
     SaslError,
     UsageError,
     printable,
@@ -339,7 +340,8 @@ class ServerNegotiation(Negotiation):
                 if type(need) is NeedInitial:
                     opening = self._opening
                     if opening is None:
-                        self._abandon("asks for the initial response in the middle of an exchange")
+                        why = "asks for the initial response in the middle of an exchange"
+                        raise PluginError(self.mechanism or "?", "", why, code="plugin-fault")
                     self._opening = None
                     need = self._exchange.resume(opening[0])
                     continue

@@ -12,10 +12,6 @@ from toys import SpyStore
 
 BCRYPT = EXAMPLES["BLF-CRYPT"]
 
-pytestmark = pytest.mark.xfail(
-    strict=True, reason="the core's setpass and auto_transition leave passwordHash where it is"
-)
-
 
 @pytest.fixture
 def store() -> SpyStore:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from sasl_core.plugin import PASSWORD, VERIFIERS, UsageError, parse_any_verifier, printable, record
+from sasl_core.plugin import (
+    HASHES,
+    PASSWORD,
+    VERIFIERS,
+    UsageError,
+    parse_any_verifier,
+    printable,
+    record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +26,6 @@ if TYPE_CHECKING:
     from sasl_core.plugin import ScramVerifier
 
 __all__ = [
-    "HASHES",
     "Entry",
     "Reader",
     "RecordError",
@@ -30,9 +37,6 @@ __all__ = [
     "utf8",
     "verifiers_from",
 ]
-
-HASHES: Final = "passwordHash"
-"""The property that keeps password hashes, as `{SSHA512}...`, one value to a hash."""
 
 HASH_LIMIT: Final = 4096
 PROPERTY_LIMIT: Final = 255

@@ -14,11 +14,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from sasl_cli.importing.records import HASHES, Refused
+from sasl_cli.importing.records import Refused
 from sasl_cli.output import one_line
 from sasl_cli.supply import supply
 from sasl_core import CanonFlag, Result, SetpassFlag
 from sasl_core.plugin import (
+    HASHES,
     PASSWORD,
     VERIFIERS,
     BackendError,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sasl_core.plugin import ConfigError, hookimpl
 from sasl_pwcheck.hashes.options import HashesOptions
-from sasl_pwcheck.hashes.plug import HASHES, Hashes
+from sasl_pwcheck.hashes.plug import Hashes
 from sasl_pwcheck.hashes.schemes import library_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sasl_core.plugin import PwcheckPlug, SaslUtils
 
-__all__ = ["HASHES", "SASL_PLUGIN_API", "Hashes", "HashesOptions", "sasl_pwcheck_init"]
+__all__ = ["SASL_PLUGIN_API", "Hashes", "HashesOptions", "sasl_pwcheck_init"]
 
 SASL_PLUGIN_API = 1
 

@@ -17,6 +17,7 @@ import hmac
 from typing import TYPE_CHECKING, Final, cast
 
 from sasl_core.plugin import (
+    HASHES,
     PASSWORD,
     VERIFIERS,
     BackendError,
@@ -38,10 +39,8 @@ if TYPE_CHECKING:
     from sasl_pwcheck.hashes.options import HashesOptions
     from sasl_pwcheck.hashes.schemes import StoredHash
 
-__all__ = ["HASHES", "MOST_HASHES", "Hashes"]
+__all__ = ["MOST_HASHES", "Hashes"]
 
-HASHES: Final = "passwordHash"
-"""The property that holds stored password hashes, one to a value."""
 MOST_HASHES: Final = 4
 """Hashes that one user may have; each of them is computed at each login."""
 MOST_WARNINGS: Final = 64
