@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from sasl_core.edge import sever
 from sasl_core.errors import UsageError
 from sasl_core.flags import (
     Availability,
@@ -191,7 +192,7 @@ class AuxpropPlug(Plug, ABC):
             try:
                 results.append((yield from self.update(user, change)))
             except UsageError as error:
-                results.append(error.with_traceback(None))
+                results.append(sever(error))
         return results
 
     @abstractmethod
@@ -230,7 +231,7 @@ class SimpleStore(AuxpropPlug):
             try:
                 results.append(self.write(user, change))
             except UsageError as error:
-                results.append(error.with_traceback(None))
+                results.append(sever(error))
         return results
 
     @abstractmethod
