@@ -15,6 +15,7 @@ from sasl_core._record import record
 from sasl_core.audit import AuditEvent
 from sasl_core.conf_values import suggestion
 from sasl_core.context import CanonContext, ClientContext, ServerContext
+from sasl_core.edge import sever
 from sasl_core.encoding import b64decode, b64encode
 from sasl_core.errors import (
     AuthenticationError,
@@ -218,6 +219,7 @@ __all__ = [
     "saslprep",
     "saslprep_nonempty",
     "server_signature",
+    "sever",
     "stored_keys",
     "suggestion",
     "unescape_saslname",

@@ -347,7 +347,33 @@ class Down(ToyStore):
         raise BackendError(detail="down")
 
 
+class Spoilt(ToyStore):
+    """One change that cannot be stored ends the batch."""
+
+    def write_many(self, changes):
+        results = []
+        for user, change in changes:
+            try:
+                results.append(self.write(user, change))
+            except UsageError as error:
+                return [*results, *[error] * (len(changes) - len(results))]
+        return results
+
+
+class Forgetful(ToyStore):
+    """Of two changes of one user in a batch the first is lost."""
+
+    def write_many(self, changes):
+        results = super().write_many(changes)
+        for row in self.rows.values():
+            if "mailHost" in row:
+                row.pop(VERIFIERS, None)
+        return results
+
+
 CASES = [
+    ("test_many", Spoilt, "update_many gives"),
+    ("test_many", Forgetful, "the first change of two is lost"),
     ("test_metadata", Metadata, "override is no bool"),
     ("test_unknown_user", Inventive, "nobody is OK"),
     ("test_unknown_user", Asking, "asks for NeedPeer"),

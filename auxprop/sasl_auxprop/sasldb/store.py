@@ -34,6 +34,7 @@ from sasl_core.plugin import (
     SimpleStore,
     UsageError,
     UserName,
+    sever,
 )
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ class SqliteStore(SimpleStore):
                 new = checked(change, plaintext=self.plaintext)
                 check_user(user)
             except UsageError as error:
-                results.append(error.with_traceback(None))
+                results.append(sever(error))
             else:
                 sound.append((len(results), user, new))
                 results.append(Result.NOCHANGE)
