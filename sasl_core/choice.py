@@ -91,6 +91,28 @@ def split_names(offered: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         UsageError: `offered` is neither a text nor several.
     """
+    # A server says the same each time, and most servers the same.
+    try:
+        found = _SPLIT.get(offered) if type(offered) in _KEYS else None
+    except TypeError:  # a tuple of what cannot be hashed, and is no name
+        found = None
+    if found is None:
+        found = _split(offered)
+        if len(_SPLIT) < CACHED_SPLITS and isinstance(offered, (str, tuple)):
+            size = len(offered) if isinstance(offered, str) else sum(map(len, offered))
+            if size + len(offered) <= CACHED_LENGTH and type(offered) in _KEYS:
+                _SPLIT[offered] = found
+    return found
+
+
+# Peers decide what is in it, so both its size and that of each entry are bounded.
+CACHED_SPLITS: Final = 256
+CACHED_LENGTH: Final = 500
+_SPLIT: Final[dict[object, tuple[str, ...]]] = {}
+_KEYS: Final = frozenset({str, tuple})
+
+
+def _split(offered: str | Iterable[str]) -> tuple[str, ...]:
     if isinstance(offered, str):
         return tuple(_NAME.findall(offered))
     if is_a(offered, (bytes, bytearray, memoryview)) or not is_a(offered, Iterable):

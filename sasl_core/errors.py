@@ -37,6 +37,8 @@ def printable(text: object, limit: int = 200) -> str:
     For text that came from a peer and goes into a message or a log line. Never raises,
     whatever `str(text)` does.
     """
+    if type(text) is str and len(text) <= limit and text.isprintable():
+        return text
     try:
         string = text if isinstance(text, str) else str(text)
     except Exception as error:  # noqa: BLE001 - an error about an error must not escape.

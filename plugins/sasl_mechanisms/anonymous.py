@@ -41,6 +41,8 @@ def check_trace(trace: str) -> str:
         PeerError: it is longer than 255 characters, holds what the "trace" profile
             prohibits, or an `@` that makes it neither.
     """
+    if len(trace) <= TRACE_LIMIT and trace.isascii() and trace.isprintable() and "@" not in trace:
+        return trace
     if len(trace) > TRACE_LIMIT:
         raise PeerError(
             f"the trace is longer than {TRACE_LIMIT} characters", code="anonymous-trace"

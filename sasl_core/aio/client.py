@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sasl_core.core import ClientCore
 from sasl_core.edge import sever
 from sasl_core.facts import facts_from
-from sasl_core.negotiation import ClientNegotiation
+from sasl_core.negotiation import ClientNegotiation, Reply
 from sasl_core.runners.aio import AsyncRunner
 from sasl_core.session import (
     ClientView,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sasl_core.core import Config
     from sasl_core.facts import ConnectionFacts
     from sasl_core.needs import HttpRequest, HttpResponse, Prompt, PromptId
-    from sasl_core.negotiation import Reply
     from sasl_core.registry import Registry
 
     R = TypeVar("R")
@@ -48,7 +47,10 @@ class ClientSession(ClientView[AsyncRunner]):
         """
         negotiation = self._negotiation
         try:
-            return await self._runner.drive(negotiation, negotiation.start(offered), self._interact)
+            event = negotiation.start(offered)
+            if type(event) is Reply:
+                return event
+            return await self._runner.drive(negotiation, event, self._interact)
         except BaseException as error:
             _ = sever(error)
             raise
@@ -62,9 +64,10 @@ class ClientSession(ClientView[AsyncRunner]):
         """
         negotiation = self._negotiation
         try:
-            return await self._runner.drive(
-                negotiation, negotiation.hear(challenge), self._interact
-            )
+            event = negotiation.hear(challenge)
+            if type(event) is Reply:
+                return event
+            return await self._runner.drive(negotiation, event, self._interact)
         except BaseException as error:
             _ = sever(error)
             challenge = b""
@@ -79,7 +82,9 @@ class ClientSession(ClientView[AsyncRunner]):
         """
         negotiation = self._negotiation
         try:
-            _ = await self._runner.drive(negotiation, negotiation.finish(data), self._interact)
+            event = negotiation.finish(data)
+            if type(event) is not Reply:
+                _ = await self._runner.drive(negotiation, event, self._interact)
             return
         except BaseException as error:
             _ = sever(error)

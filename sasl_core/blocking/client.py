@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sasl_core.core import ClientCore
 from sasl_core.edge import sever
 from sasl_core.facts import facts_from
-from sasl_core.negotiation import ClientNegotiation
+from sasl_core.negotiation import ClientNegotiation, Reply
 from sasl_core.runners.blocking import BlockingRunner
 from sasl_core.session import (
     ClientView,
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sasl_core.core import Config
     from sasl_core.facts import ConnectionFacts
     from sasl_core.needs import HttpRequest, HttpResponse, Prompt, PromptId
-    from sasl_core.negotiation import Reply
     from sasl_core.registry import Registry
 
     R = TypeVar("R")
@@ -47,7 +46,10 @@ class ClientSession(ClientView[BlockingRunner]):
         """
         negotiation = self._negotiation
         try:
-            return self._runner.drive(negotiation, negotiation.start(offered), self._interact)
+            event = negotiation.start(offered)
+            if type(event) is Reply:
+                return event
+            return self._runner.drive(negotiation, event, self._interact)
         except BaseException as error:
             _ = sever(error)
             raise
@@ -61,7 +63,10 @@ class ClientSession(ClientView[BlockingRunner]):
         """
         negotiation = self._negotiation
         try:
-            return self._runner.drive(negotiation, negotiation.hear(challenge), self._interact)
+            event = negotiation.hear(challenge)
+            if type(event) is Reply:
+                return event
+            return self._runner.drive(negotiation, event, self._interact)
         except BaseException as error:
             _ = sever(error)
             challenge = b""
@@ -76,7 +81,9 @@ class ClientSession(ClientView[BlockingRunner]):
         """
         negotiation = self._negotiation
         try:
-            _ = self._runner.drive(negotiation, negotiation.finish(data), self._interact)
+            event = negotiation.finish(data)
+            if type(event) is not Reply:
+                _ = self._runner.drive(negotiation, event, self._interact)
             return
         except BaseException as error:
             _ = sever(error)

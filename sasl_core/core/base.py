@@ -23,7 +23,7 @@ from sasl_core.errors import (
 )
 from sasl_core.exchange import foreign
 from sasl_core.facts import SecurityProperties
-from sasl_core.flags import Feature, SecurityFlag, Side
+from sasl_core.flags import BindingPolicy, Feature, SecurityFlag, Side
 from sasl_core.names import base_name, is_mechanism_name
 from sasl_core.options import CORE_KEYS
 from sasl_core.plugs import AuxpropPlug
@@ -85,15 +85,23 @@ class Permit:
     cost a microsecond each. `base` is the name without -PLUS.
     """
 
-    __slots__ = ("base", "mutual_auth", "plug", "plus", "server_first", "utils")
+    __slots__ = ("base", "demanding", "mutual_auth", "plug", "plus", "server_first", "utils")
 
-    def __init__(self, name: str, plug: Any, utils: SaslUtils) -> None:
+    def __init__(
+        self, name: str, plug: Any, utils: SaslUtils, facts: Facts, security: SecurityProperties
+    ) -> None:
         self.base: str = plug.name
         self.plus = name != plug.name
         self.plug = plug
         self.utils = utils
         self.server_first = bool(plug.features & Feature.SERVER_FIRST)
         self.mutual_auth = bool(plug.security_flags & SecurityFlag.MUTUAL_AUTH)
+        # Whether an exchange can end in a way that this connection does not allow.
+        self.demanding = (
+            self.plus
+            or facts.binding_policy is BindingPolicy.REQUIRE
+            or facts.external_ssf < (facts.security or security).min_ssf
+        )
 
 
 class Core(ABC):
@@ -286,8 +294,9 @@ class Core(ABC):
             if len(self.permits) >= CACHED_OFFERS:
                 self.permits.clear()
             base = base_name(name)
-            plug = self.mechanism(base)
-            found = self.permits[key] = Permit(name, plug, self.utils("mechanisms", base))
+            utils = self.utils("mechanisms", base)
+            found = Permit(name, self.mechanism(base), utils, facts, self.security)
+            self.permits[key] = found
         return found
 
     def _make_refusal(self, name: str, facts: Facts) -> Refusal | None:

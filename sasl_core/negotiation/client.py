@@ -21,7 +21,7 @@ from sasl_core.errors import (
     UsageError,
     printable,
 )
-from sasl_core.exchange import Exchange
+from sasl_core.exchange import STARTED, Exchange
 from sasl_core.flags import BindingPolicy, Feature, SecurityFlag
 from sasl_core.names import PLUS, base_name
 from sasl_core.needs import (
@@ -68,6 +68,7 @@ __all__ = ["ClientNegotiation"]
 # A client has no users to look up and no passwords to check.
 CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore}
 USER, _REQUIRE = PromptId.USER, BindingPolicy.REQUIRE
+_ONLY_TEXT = frozenset({str})
 FINISHABLE = frozenset({PEER, LAST, THROUGH, DONE})
 CACHED_NAMES = 32
 
@@ -204,26 +205,25 @@ class ClientNegotiation(Negotiation):
         """
         self._begin()
         try:
-            return self._start(offered)
+            core, facts = self.core, self.facts
+            names = split_names(offered)
+            self.mechanism = name = self._choose(names)
+            permit = core.permits.get((name, facts.kind)) or core.permit(name, facts)
+            if permit is None:  # pragma: no cover - it was chosen because it is permitted.
+                self._abandon("is neither permitted nor refused")
+            self._permit = permit
+            self._context = context = ClientContext(
+                core, facts, name, permit.utils, names, permit.plus
+            )
+            self._exchange = exchange = Exchange(
+                permit.plug.converse(context), CLIENT_NEEDS, Success, permit.base, context
+            )
+            return self._pump(exchange.resume(None, STARTED))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
             failure = self._failed(error)
+        # This frame is in the traceback, and the exchange holds what would have been said.
+        exchange = NONE
         raise failure
-
-    def _start(self, offered: str | Iterable[str]) -> Need | Reply:
-        names = split_names(offered)
-        core = self.core
-        self.mechanism = name = self._choose(names)
-        permit = core.permit(name, self.facts)
-        if permit is None:  # pragma: no cover - it was chosen because it is permitted.
-            self._abandon("is neither permitted nor refused")
-        self._permit = permit
-        self._context = context = ClientContext(
-            core, self.facts, name, permit.utils, names, permit.plus
-        )
-        self._exchange = exchange = Exchange(
-            permit.plug.converse(context), CLIENT_NEEDS, Success, permit.base, context
-        )
-        return self._pump(exchange.start())
 
     def finish(self, data: bytes | None = None) -> Need | Reply:
         """The protocol says that authentication succeeded; `data` came with its message.
@@ -235,6 +235,9 @@ class ClientNegotiation(Negotiation):
         """
         failure: BaseException
         phase = self.phase
+        if phase is THROUGH and data is None:
+            self.phase = DONE
+            return Reply(None, True)
         try:
             check_data("success data", data)
             if phase not in FINISHABLE:
@@ -350,6 +353,11 @@ class ClientNegotiation(Negotiation):
     def _known(self, prompts: tuple[Prompt, ...]) -> tuple[str | None, ...]:
         """The answers that need nobody to be asked, in the order of the prompts."""
         given: Mapping[PromptId, Any] = self._answers
+        if not self._interactive:
+            # Nearly always texts that were given beforehand, or that have a default.
+            texts: list[Any] = [given.get(prompt.id, prompt.default) for prompt in prompts]
+            if _ONLY_TEXT.issuperset(map(type, texts)):
+                return tuple(texts)
         known: list[str | None] = []
         for prompt in prompts:
             answer: Any = given.get(prompt.id)
@@ -378,26 +386,23 @@ class ClientNegotiation(Negotiation):
     # --- the end ---------------------------------------------------------------------------
 
     def _completed(self) -> Reply:
-        context = self._context
-        exchange = self._exchange
-        success = exchange.result
-        if success is None or context is None:  # pragma: no cover - the exchange has checked it.
+        context, permit = self._context, self._permit
+        success = self._exchange.result
+        if success is None or context is None or permit is None:  # pragma: no cover - they are set.
             self._abandon("ended without a Success")
-        self._take_over(success)
+        data = success.data
+        if success.layer is not None or (data is not None and type(data) is not bytes):
+            self._take_over(success)
         if context.user is None:
             self._abandon("ended without canon_user")
         peer = success.peer
         if peer is None:
-            if self._permit is None or self._permit.mutual_auth:
+            if permit.mutual_auth:
                 self._abandon("promises mutual authentication, and returned no verified peer")
         elif type(peer) is not VerifiedPeer or peer.origin is not context:
             self._abandon("returned a verified peer of another exchange")
-        if context.bound is None and (context.plus or self.facts.binding_policy is _REQUIRE):
-            context.refuse("the exchange ended without channel binding", result=Result.BADBINDING)
-        problem = self._strength_problem()
-        if problem is not None:
-            context.refuse(problem, result=Result.TOOWEAK)
-        data = success.data
+        if permit.demanding or self.layer is not None:
+            self._check_demands(context)
         if data is not None and self._over:
             self._over_already()
         self._exchange = NONE
@@ -412,17 +417,32 @@ class ClientNegotiation(Negotiation):
             data = b""
         return self._through(data)
 
+    def _check_demands(self, context: ClientContext) -> None:
+        """Whatever was chosen at the start: was it bound, and is it strong enough?"""
+        if context.bound is None and (context.plus or self.facts.binding_policy is _REQUIRE):
+            context.refuse("the exchange ended without channel binding", result=Result.BADBINDING)
+        problem = self._strength_problem()
+        if problem is not None:
+            context.refuse(problem, result=Result.TOOWEAK)
+
     def _through(self, data: bytes | None) -> Reply:
         """The mechanism is satisfied; whether the server is, its protocol will say."""
-        self._enter(DONE if self._over else THROUGH)
-        self._drop()
+        if self.phase is not RUNNING:
+            self._closed_meanwhile()
+        self.phase = DONE if self._over else THROUGH
+        self._exchange = NONE
+        self._forget()
         return Reply(data, True)
 
-    def _drop(self) -> None:
-        super()._drop()
+    def _forget(self) -> None:
+        """Let go of the answers, the password among them."""
         self._answers.clear()
         self._asked = ()
         self._held = None
+
+    def _drop(self) -> None:
+        super()._drop()
+        self._forget()
 
     def _report(self, error: SaslError) -> None:
         self.core.log_refusal(self.mechanism, error)

@@ -86,6 +86,7 @@ class ServerNegotiation(Negotiation):
         "_kind",
         "_later",
         "_opening",
+        "_permit",
         "_stage",
         "asks_policy",
         "asks_store",
@@ -98,6 +99,7 @@ class ServerNegotiation(Negotiation):
     _final: bytes | None
     _how: str
     _kind: str
+    _permit: Permit | None
 
     def __init__(
         self,
@@ -172,7 +174,6 @@ class ServerNegotiation(Negotiation):
         """
         if (
             self.phase is not IDLE
-            or self.core.closed
             or (type(mechanism) is not str and not is_a(mechanism, str))
             or (type(initial) is not bytes and not is_a(initial, (bytes, NoneType)))
         ):
@@ -184,22 +185,34 @@ class ServerNegotiation(Negotiation):
                 permit = core.permits.get((mechanism, facts.kind))
                 if permit is None or self._banned is not None:
                     permit = self._permitted(mechanism)
+                self._permit = permit
                 self.mechanism = mechanism
                 self._context = context = ServerContext(
                     core, facts, mechanism, permit.utils, permit.plus
                 )
-                self._opening = (initial,)
-                if initial is not None:
-                    self._received = 1
-                    if permit.server_first or len(initial) > MESSAGE_LIMIT:
-                        self._refuse_initial(permit, initial)
                 self._exchange = exchange = Exchange(
                     permit.plug.converse(context), MECHANISM_NEEDS, Success, permit.base, context
                 )
-                return self._pump(exchange.resume(None, STARTED))
+                need: Need | None
+                if initial is None:
+                    self._opening = (None,)
+                    need = exchange.resume(None, STARTED)
+                else:
+                    self._received = 1
+                    if permit.server_first or len(initial) > MESSAGE_LIMIT:
+                        self._refuse_initial(permit, initial)
+                    need = exchange.resume(None, STARTED)
+                    if type(need) is NeedPeer and need.output is None:
+                        # As every mechanism does that has the client first.
+                        need = exchange.resume(initial)
+                    else:
+                        self._opening = (initial,)
+                return self._pump(need)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the exchange ends here.
                 failure = self._failed(error)
-        initial = None
+        # This frame is in the traceback, and these hold what was said.
+        initial = need = None
+        exchange = NONE
         raise failure
 
     def _unstartable(self, mechanism: object, initial: object) -> UsageError:
@@ -237,6 +250,7 @@ class ServerNegotiation(Negotiation):
     def _start_check(self, user: str, password: str) -> Need | Reply:
         core = self.core
         utils = core.utils("pwcheck", "checkpass")
+        self._permit = None
         self._context = context = ServerContext(core, self.facts, "", utils)
 
         def body() -> Needs[Success]:
@@ -260,6 +274,7 @@ class ServerNegotiation(Negotiation):
         Raises:
             MechanismError: it cannot be used, with the reason.
         """
+        self.core.check_open()
         why = self.core.refusal(mechanism, self.facts)
         banned = (self._banned or {}).get(base_name(mechanism))
         permit = self.core.permit(mechanism, self.facts)
@@ -508,17 +523,10 @@ class ServerNegotiation(Negotiation):
         return self._permitted_to_act(context, user)
 
     def _permitted_to_act(self, context: ServerContext, user: User) -> Need | Reply:
-        """Check once more what the connection demands, whatever was chosen at its start."""
-        facts = self.facts
-        if context.bound is None and (context.plus or facts.binding_policy is _REQUIRE):
-            context.refuse(
-                "the exchange ended without channel binding, which is required",
-                result=Result.BADBINDING,
-            )
-        if self.layer is not None or facts.security is not None or self.core.security.min_ssf:
-            problem = self._strength_problem()
-            if problem is not None:
-                context.refuse(problem, result=Result.TOOWEAK)
+        """The policy is asked, and agrees; what the connection demands is checked once more."""
+        permit = self._permit
+        if permit is None or permit.demanding or self.layer is not None:
+            self._check_demands(context)
         password = context.verified_password
         if password is not None:
             context.verified_password = None
@@ -526,9 +534,20 @@ class ServerNegotiation(Negotiation):
             body = self._transition(user.authid, password)
             self._exchange = Exchange(body, GLUE_NEEDS, Success, "auto_transition", context)
             return self._pump(self._exchange.start())
-        if self._final is None or facts.success_data:
+        if self._final is None or self.facts.success_data:
             return self._finished(context, user)
         return self._last()
+
+    def _check_demands(self, context: ServerContext) -> None:
+        """Whatever was chosen at the start: was it bound, and is it strong enough?"""
+        if context.bound is None and (context.plus or self.facts.binding_policy is _REQUIRE):
+            context.refuse(
+                "the exchange ended without channel binding, which is required",
+                result=Result.BADBINDING,
+            )
+        problem = self._strength_problem()
+        if problem is not None:
+            context.refuse(problem, result=Result.TOOWEAK)
 
     def _last(self) -> Reply:
         """Everything is proved and permitted; the server's last data have to go first (G6)."""

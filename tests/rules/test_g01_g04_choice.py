@@ -15,7 +15,9 @@ from sasl_core import (
     SecurityFlag,
     SecurityProperties,
     UsageError,
+    choice,
 )
+from sasl_core.choice import split_names
 from sasl_core.plugin import PromptId, Success
 from toys import (
     CLIENT_FIRST,
@@ -386,3 +388,24 @@ def test_g4_the_data_may_come_from_a_callable(driver):
     )
     with pytest.raises((UsageError, PeerError)):
         exchange(server, client)
+
+
+def test_g3_what_servers_offer_fills_no_memory():
+    """Only short offers are remembered, and not many: a peer decides what is in them."""
+    choice._SPLIT.clear()
+    for offered in ("X" * 5000, ("\0" * 5000,), tuple("," * 400), ["PLAIN"]):
+        _ = split_names(offered)
+    assert not choice._SPLIT
+    for number in range(2 * choice.CACHED_SPLITS):
+        assert split_names(f"PLAIN X{number}") == ("PLAIN", f"X{number}")
+        assert split_names((f"PLAIN X{number}",)) == ("PLAIN", f"X{number}")
+    assert len(choice._SPLIT) == choice.CACHED_SPLITS
+    choice._SPLIT.clear()
+
+
+def test_g3_an_offer_that_is_remembered_is_still_checked():
+    """What cannot be hashed, or is no text, is refused each time."""
+    for offered in (("PLAIN", []), (1,), (b"PLAIN",), 7):
+        for _ in range(2):
+            with pytest.raises(UsageError):
+                split_names(offered)
