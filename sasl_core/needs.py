@@ -10,7 +10,7 @@ The union is closed: `Need` below lists every kind, and a runner covers them all
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping
 from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeAlias, TypeVar
@@ -128,16 +128,30 @@ class User(Sealed):
     to `authid` when the client named none).
     """
 
-    __slots__ = ("authid", "authzid", "found", "properties")
+    __slots__ = ("_properties", "authid", "authzid", "found", "requested")
 
     def __init__(
-        self, authid: str, authzid: str, found: Found, properties: PropertyContext
+        self, authid: str, authzid: str, found: Found, requested: tuple[str, ...] = ()
     ) -> None:
         # Final as a record's fields are: for the type checkers, and free at run time.
         self.authid: Final = authid
         self.authzid: Final = authzid
         self.found = found
-        self.properties = properties
+        self.requested: Final = requested
+        self._properties: PropertyContext | None = None
+
+    @property
+    def properties(self) -> PropertyContext:
+        """What was requested and found of the user; made when somebody asks, as few do."""
+        properties = self._properties
+        if properties is None:
+            properties = self._properties = PropertyContext(self.requested)
+        return properties
+
+    def erase(self, names: Iterable[str], but: Collection[str]) -> None:
+        """Erase the values of those of `names` that are not in `but`."""
+        if self._properties is not None:
+            self._properties.erase_all(names, but)
 
     def __repr__(self) -> str:
         return f"<User {self.authid!r} acting as {self.authzid!r}>"

@@ -45,7 +45,11 @@ class InternalCanonicalizer(CanonUserPlug):
 
     def canon_user_server(self, ctx: CanonContext, user: str, flags: CanonFlag) -> str:
         del flags
-        if not ctx.realm and _PLAIN_NAME(user) is not None:
+        # Letters and digits of ASCII are told faster than all that preparation leaves alone.
+        if not ctx.realm and (
+            (len(user) <= NAME_LIMIT and user.isascii() and user.isalnum())
+            or _PLAIN_NAME(user) is not None
+        ):
             return user
         return _canonical(user, ctx.realm)
 

@@ -10,7 +10,6 @@ from sasl_core.errors import printable
 from sasl_core.exchange import Doom
 from sasl_core.flags import CanonFlag, Side
 from sasl_core.needs import User
-from sasl_core.properties import PropertyContext
 
 if TYPE_CHECKING:
     from sasl_core.core import Core
@@ -98,5 +97,5 @@ class Context(Sealed, Doom, Generic[C]):
         else:
             canonical = self._core.identity(authid, AUTHID)
             acting = self._core.identity(authzid, AUTHZID)
-        self.user = user = User(canonical, acting, found, PropertyContext(names))
+        self.user = user = User(canonical, acting, found, names)
         return user

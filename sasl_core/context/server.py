@@ -338,4 +338,4 @@ class ServerContext(Context["ServerCore"]):
         user = self.user
         if user is not None:
             user.found = _BARE[user.found.result]
-            user.properties.erase_all(SECRETS, self.facts.properties)
+            user.erase(SECRETS, self.facts.properties)

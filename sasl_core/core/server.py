@@ -40,6 +40,8 @@ from sasl_core.utils import SaslUtils
 __all__ = ["ServerCore"]
 
 
+_OK: Final = Result.OK
+
 USUAL_HASH: Final = "SHA-256"
 """The hash of SCRAM that every user is expected to have a verifier of."""
 
@@ -226,7 +228,6 @@ class ServerCore(Core):
         self,
         kind: str,
         result: Result,
-        *,
         mechanism: str = "",
         authid: str | None = None,
         authzid: str | None = None,
@@ -253,9 +254,9 @@ class ServerCore(Core):
                     listener(event)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - no part of the decision.
                     self.log_failure("an audit listener failed", error)
-        ok = result is Result.OK
-        level = self.options.log_level
-        if level >= (LOG_SUCCESS if ok else LOG_FAILURE) and self.logs(INFO if ok else WARNING):
+        ok = result is _OK
+        wanted = self.may_log_success if ok else self.options.log_level >= LOG_FAILURE
+        if wanted and self.logs(INFO if ok else WARNING):
             self.log(
                 INFO if ok else WARNING,
                 "%s %s: mechanism=%s authid=%s authzid=%s remote=%s detail=%s",

@@ -623,12 +623,12 @@ class ServerNegotiation(Negotiation):
         self.core.audit(
             getattr(self, "_kind", "login") if kind is None else kind,
             result,
-            mechanism=self.mechanism or "",
-            authid=authid,
-            authzid=authzid,
-            how=getattr(self, "_how", ""),
-            remote=self.facts.remote or "",
-            detail=detail,
+            self.mechanism or "",
+            authid,
+            authzid,
+            getattr(self, "_how", ""),
+            self.facts.remote or "",
+            detail,
         )
 
 

@@ -521,7 +521,7 @@ HOLDERS: dict[str, Callable[[], object]] = {
     "NeedAuthorize": lambda: NeedAuthorize("a", "b", filled()),
     "Change": lambda: Change({"userPassword": (WORD,)}, expected={"userPassword": (WORD,)}),
     "Found": lambda: Found(Result.OK, {"userPassword": (WORD,)}, {}, WORD),
-    "User": lambda: User("a", "b", Found(Result.OK, {"userPassword": (WORD,)}), filled()),
+    "User": lambda: known(User("a", "b", Found(Result.OK, {"userPassword": (WORD,)}))),
     "PropertyContext": lambda: filled().dup(),
     "Reply": lambda: Reply(WORD, done=False),
     "HttpRequest": lambda: HttpRequest("POST", "https://h", (("x", PASSWORD),), WORD),
@@ -543,6 +543,13 @@ def filled() -> PropertyContext:
     context = PropertyContext(["userPassword"])
     context.set("userPassword", [WORD])
     return context
+
+
+def known(user: User) -> User:
+    """A user whose properties hold a plaintext."""
+    user.properties.request("userPassword")
+    user.properties.set("userPassword", [WORD])
+    return user
 
 
 def running() -> tuple[Any, Any]:
