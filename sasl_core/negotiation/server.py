@@ -451,7 +451,8 @@ class ServerNegotiation(Negotiation):
             self._take_over(success)
         self._exchange = NONE
         if (
-            user.found.result is not _OK
+            # Verified elsewhere: the store may have locked the account.
+            (user.found.result is _NOVERIFY and self.core.keeps_accounts)
             or user.authzid != user.authid
             or self._later
             or self.facts.properties

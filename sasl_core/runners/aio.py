@@ -159,6 +159,8 @@ class AsyncRunner:
             Exception: whatever the backend raised.
         """
         match need:
+            case NeedPassword():
+                return await self._check(need)
             case NeedUser():
                 return await self._look_up(need)
             case NeedAuthorize():
@@ -174,8 +176,6 @@ class AsyncRunner:
                 )
             case NeedCall():
                 return await self._call(need)
-            case NeedPassword():
-                return await self._check(need)
             case NeedStore():
                 return await self.run(accounts.store(self._server_core, need.user, need.change))
             case NeedHttp():

@@ -131,6 +131,8 @@ class BlockingRunner:
             Exception: whatever the backend raised.
         """
         match need:
+            case NeedPassword():
+                return self._check(need)
             case NeedUser():
                 return self._look_up(need)
             case NeedAuthorize():
@@ -141,8 +143,6 @@ class BlockingRunner:
                 return derive(need.hash, need.password, need.salt, need.iterations)
             case NeedCall():
                 return need.function()
-            case NeedPassword():
-                return self._check(need)
             case NeedStore():
                 return self.run(accounts.store(self._server_core, need.user, need.change))
             case NeedHttp():
