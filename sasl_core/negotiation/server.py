@@ -12,25 +12,21 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sasl_core._checks import is_a
-from sasl_core.accounts import look_up_at_once, transition
+from sasl_core.accounts import transition
 from sasl_core.context import ServerContext
 from sasl_core.core.base import INFO
 from sasl_core.edge import sever
 from sasl_core.errors import (
     AuthenticationError,
     BackendError,
-    MechanismError,
     PeerError,
     PluginError,
     SaslError,
     UsageError,
-    printable,
 )
 from sasl_core.exchange import STARTED, Exchange
-from sasl_core.flags import Availability, BindingPolicy, CanonFlag, Decision
-from sasl_core.names import base_name
+from sasl_core.flags import BindingPolicy, Decision
 from sasl_core.needs import (
-    Found,
     NeedAuthorize,
     NeedCallback,
     NeedDerivation,
@@ -50,17 +46,15 @@ from sasl_core.negotiation.base import (
     NONE,
     PEER,
     RUNNING,
-    Negotiation,
     Reply,
     check_data,
     check_text,
 )
+from sasl_core.negotiation.identities import AUTHORIZE, LOOK_UP, MECHANISM, TRANSITION, Identities
 from sasl_core.outcome import Success, Verified
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sasl_core.core import ServerCore
     from sasl_core.core.base import Permit
     from sasl_core.facts import Facts
@@ -69,33 +63,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerNegotiation"]
 
-# What is under way: the mechanism, look-ups after its proof, the policy, auto_transition.
-MECHANISM, LOOK_UP, AUTHORIZE, TRANSITION = range(4)
-AUTHORIZABLE = frozenset({Result.OK, Result.NOVERIFY})
 
-
-class ServerNegotiation(Negotiation):
+class ServerNegotiation(Identities):
     """One attempt of a client to authenticate."""
 
-    __slots__ = (
-        "_banned",
-        "_context",
-        "_due",
-        "_final",
-        "_how",
-        "_kind",
-        "_later",
-        "_opening",
-        "_permit",
-        "_stage",
-        "asks_policy",
-        "asks_store",
-    )
+    __slots__ = ("_final", "_how", "_kind", "_opening", "_permit", "asks_policy")
 
-    core: ServerCore
     # Left unset until they are needed, as most exchanges never need them.
-    _context: ServerContext
-    _due: tuple[NeedUser, ...]
     _final: bytes | None
     _how: str
     _kind: str
@@ -108,7 +82,7 @@ class ServerNegotiation(Negotiation):
         asks_store: bool = True,
         asks_policy: bool = True,
     ) -> None:
-        self.core = core  # pyright: ignore[reportIncompatibleVariableOverride] - a side's own core
+        self.core = core
         self.facts = facts
         self.phase = IDLE
         self.need = self.mechanism = self.layer = None
@@ -117,50 +91,11 @@ class ServerNegotiation(Negotiation):
         # What the client said first, or that it said nothing, until the mechanism has heard it.
         self._opening: tuple[bytes | None] | None = None
         self._stage = MECHANISM
-        # What a mechanism asked of the authzid before its proof.
-        self._later: tuple[str, ...] = ()
-        self._banned: dict[str, str] | None = None
+        self._later = ()
+        self._banned = None
         self.asks_store = asks_store
-        """Whether a look-up surfaces that a store which never blocks would answer."""
         self.asks_policy = asks_policy
         """Whether `NeedAuthorize` surfaces; otherwise everybody may act as themselves (G13)."""
-
-    # --- which mechanisms -----------------------------------------------------------
-
-    def mechanisms(self, user: str | None = None) -> tuple[str, ...]:
-        """The names to offer, strongest first; with `user`, those that `user` can use.
-
-        A mechanism that says "never" for a user is not asked again, and cannot be
-        started on this session.
-        """
-        names = self.core.offer(self.facts).names
-        if user is not None:
-            # Both variants of a mechanism are one question.
-            bases = dict.fromkeys(map(base_name, names))
-            open_to = {base for base in bases if self._available(base, user)}
-            names = tuple(name for name in names if base_name(name) in open_to)
-        if self._banned:
-            names = tuple(name for name in names if base_name(name) not in self._banned)
-        return names
-
-    def _available(self, base: str, user: str) -> bool:
-        if self._banned and base in self._banned:
-            return False
-        plug = self.core.mechanism(base)
-        try:
-            says = plug.available(user)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises; the others go on.
-            self.core.log_failure(f"mechanism {base!r}", error)
-            says = Availability.LATER
-        if says is Availability.NEVER:
-            self._banned = {**(self._banned or {}), base: "it is not available on this connection"}
-        return says is Availability.YES
-
-    @property
-    def rejected(self) -> Mapping[str, str]:
-        """Why the mechanisms that are not offered are not, by name."""
-        refused = self.core.offer(self.facts).refused
-        return {name: why.reason for name, why in refused.items()} | (self._banned or {})
 
     # --- the exchange ------------------------------------------------------------------
 
@@ -268,26 +203,6 @@ class ServerNegotiation(Negotiation):
             detail=f"the client sent an initial response, and {permit.base} has the server first",
         )
 
-    def _permitted(self, mechanism: str) -> Permit:
-        """The mechanism, where something speaks against it.
-
-        Raises:
-            MechanismError: it cannot be used, with the reason.
-        """
-        self.core.check_open()
-        why = self.core.refusal(mechanism, self.facts)
-        banned = (self._banned or {}).get(base_name(mechanism))
-        permit = self.core.permit(mechanism, self.facts)
-        if banned is None and permit is not None:
-            return permit
-        name = printable(mechanism, 40)
-        reason = banned or (why.reason if why is not None else "")
-        raise MechanismError(
-            f"mechanism {name} cannot be used: {reason}",
-            reasons={name: reason},
-            result=Result.NOMECH if banned is not None or why is None else why.result,
-        )
-
     def _current(self) -> ServerContext | None:
         return getattr(self, "_context", None)
 
@@ -367,66 +282,6 @@ class ServerNegotiation(Negotiation):
             return self._surface(need)
         return self._completed()
 
-    # --- users ---------------------------------------------------------------------------
-
-    def _look_up(self, need: NeedUser) -> Any:
-        """A mechanism's look-up: canonical names, and the authid only.
-
-        Returns what the mechanism asks next, or what surfaces: then the phase is ASKING.
-        """
-        names = need.properties
-        core, wanted = self.core, self.facts.properties
-        try:
-            if need.authzid is None and not wanted:
-                user = self._context.adopt(need.authid, None, _PENDING, names)
-            else:
-                user, names = self._adopt_both(need, wanted)
-            found = (
-                look_up_at_once(core, user.authid, names)
-                if core.read_at_once is not None and not self.asks_store
-                else None
-            )
-        except SaslError as error:
-            failure = error
-        else:
-            if found is None:
-                return self._surface(NeedUser(user.authid, user.authzid, names))
-            if found.values:
-                found = self._filled(user, names, found)
-            user.found = found
-            return self._exchange.resume(user)
-        return self._not_looked_up(failure)
-
-    def _not_looked_up(self, error: SaslError) -> Any:
-        user = self._context.user
-        if user is not None and user.found is _PENDING:
-            # Nothing was found out; should somebody else vouch for the user, it is asked again.
-            user.properties.clear(requests=True)
-        return self._exchange.fail(error)
-
-    def _adopt_both(self, need: NeedUser, wanted: tuple[str, ...]) -> tuple[User, tuple[str, ...]]:
-        """Both identities, and the properties of the authid that are looked up now."""
-        user = self._context.adopt(need.authid, need.authzid, _PENDING)
-        names = need.properties + wanted
-        if user.authzid != user.authid:
-            # Bare names belong to the other identity, which is looked up after the proof.
-            self._later = tuple(name for name in need.properties if not name.startswith("*"))
-            names = tuple(name for name in names if name.startswith("*"))
-        user.properties.request(*names)
-        return user, names
-
-    @staticmethod
-    def _filled(user: User, names: tuple[str, ...], found: Found) -> Found:
-        """Move what was found to the user's properties, where it can be erased."""
-        _fill(user, names, found)
-        return Found(found.result, {}, found.verifiers, found.decoy_secret, found.decoy_iterations)
-
-    def _user(self, context: ServerContext) -> User:
-        user = context.user
-        if user is None:  # pragma: no cover - a user is adopted before anything asks for it.
-            self._abandon("no user was canonicalised")
-        return user
-
     # --- the end ----------------------------------------------------------------------------
 
     def _completed(self) -> Need | Reply:
@@ -464,32 +319,6 @@ class ServerNegotiation(Negotiation):
         # Both identities are the same, and everybody may act as themselves (G13).
         return self._permitted_to_act(context, user)
 
-    def _look_ups(self, user: User) -> tuple[NeedUser, ...]:
-        """What has not been looked up yet: of the authid, then of a differing authzid (G10).
-
-        The account of a user who was verified elsewhere is looked up in any case: the
-        store may have locked it.
-        """
-        pending = self._pending(user)
-        differ = user.authzid != user.authid
-        mine = tuple(name for name in pending if name.startswith("*")) if differ else pending
-        unseen = user.found.result is _NOVERIFY and self.core.keeps_accounts
-        due: list[NeedUser] = []
-        if mine or unseen:
-            due.append(NeedUser(user.authid, None, mine))
-        if differ:
-            theirs = tuple(name for name in pending if name not in mine)
-            due.append(NeedUser(user.authzid, None, theirs, CanonFlag.AUTHZID))
-        return tuple(due)
-
-    def _next_look_up(self, user: User) -> Need | Reply:
-        if not self._due:
-            return self._ask_policy(user)
-        self._stage = LOOK_UP
-        first, *rest = self._due
-        self._due = tuple(rest)
-        return self._surface(first)
-
     def _ask_policy(self, user: User) -> Need | Reply:
         self._stage = AUTHORIZE
         if self.asks_policy:
@@ -497,22 +326,6 @@ class ServerNegotiation(Negotiation):
         if default_decision(user.authid, user.authzid) is _PERMIT:
             return self._permitted_to_act(self._context, user)
         return self._authorized(Decision.DENY)
-
-    def _looked_up_more(self, need: NeedUser, found: Found) -> Need | Reply:
-        context = self._context
-        user = self._user(context)
-        result = found.result
-        # A user that the store does not know got this far only if verified elsewhere (G11).
-        elsewhere = result is Result.NOUSER and user.found.result is not _OK
-        if result not in AUTHORIZABLE and not elsewhere:
-            mine = need.identity is CanonFlag.AUTHID
-            what = "user" if mine else "authorization identity"
-            context.refuse(
-                f"{what} {need.authid!r}: {result.name}",
-                result=result if mine else Result.NOAUTHZ,
-            )
-        _fill(user, need.properties, found)
-        return self._next_look_up(user)
 
     def _authorized(self, decision: Decision) -> Need | Reply:
         context = self._context
@@ -556,14 +369,6 @@ class ServerNegotiation(Negotiation):
         final, self._final = self._final, None
         self._enter(LAST)
         return Reply(final, False)
-
-    def _pending(self, user: User) -> tuple[str, ...]:
-        """The properties that the application or the mechanism wants, and no look-up has had."""
-        wanted = self.facts.properties + self._later
-        if not wanted:
-            return wanted
-        asked = user.properties.names
-        return tuple(name for name in dict.fromkeys(wanted) if name not in asked)
 
     def _transition(self, authid: str, password: bytes) -> Needs[Success]:
         """auto_transition: its failure is logged, and spoils no login."""
@@ -633,8 +438,6 @@ class ServerNegotiation(Negotiation):
         )
 
 
-# Stands for the look-up until its answer is there.
-_PENDING = Found(Result.NOVERIFY)
 _OK, _NOVERIFY = Result.OK, Result.NOVERIFY
 _PERMIT, _REQUIRE = Decision.PERMIT, BindingPolicy.REQUIRE
 
@@ -642,12 +445,3 @@ _PERMIT, _REQUIRE = Decision.PERMIT, BindingPolicy.REQUIRE
 def default_decision(authid: str, authzid: str) -> Decision:
     """Without a proxy policy: everybody may act as themselves (G13)."""
     return Decision.PERMIT if authid == authzid else Decision.DENY
-
-
-def _fill(user: User, names: tuple[str, ...], found: Found) -> None:
-    properties = user.properties
-    properties.request(*names)
-    for name in names:
-        values = found.values.get(name.lstrip("*"))
-        if values:
-            properties.set(name, values)
