@@ -8,6 +8,8 @@ again, it must come out as it was.
 from __future__ import annotations
 
 import io
+import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -49,7 +51,12 @@ from sasl_core.gs2 import (
 from sasl_core.plugs import CanonUserPlug
 from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
 from sasl_core.verifier import format_verifier, parse_verifier
-from sasl_core.verifier_forms import format_braced_verifier, parse_any_verifier
+from sasl_core.verifier_forms import (
+    format_braced_verifier,
+    format_mongodb_credentials,
+    parse_any_verifier,
+    parse_mongodb_credentials,
+)
 from sasl_mechanisms import anonymous, plain
 from sasl_mechanisms.scram import messages
 from sasl_profiles.smtp.auth import parse_auth, parse_capabilities, parse_response
@@ -61,6 +68,7 @@ from sasl_profiles.smtp.replies import ReplyReader
 from sasl_pwcheck.hashes.decoys import parse_label
 from sasl_pwcheck.hashes.text import parse_hash
 from sasl_tls import server_end_point
+from sasl_tls.der import parse_algorithm
 
 __all__ = ["TARGETS", "Target", "survives"]
 
@@ -185,6 +193,25 @@ def plain_message(data: bytes) -> None:
 def anonymous_trace(data: bytes) -> None:
     trace = anonymous.check_trace(text_of(data))
     assert anonymous.check_trace(trace) == trace
+
+
+def algorithm(data: bytes) -> None:
+    """An object identifier in dots, and what follows it."""
+    found = parse_algorithm(data)
+    assert re.fullmatch(r"\d+(\.\d+)+", found.oid)
+    assert data.endswith(found.parameters)
+
+
+def mongodb_credentials(data: bytes) -> None:
+    """What is of SHA-256 is written as it was read."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    read = parse_mongodb_credentials(document)
+    assert parse_mongodb_credentials(format_mongodb_credentials(read)) == {
+        name: verifier for name, verifier in read.items() if name == "SHA-256"
+    }
 
 
 def certificate(data: bytes) -> None:
@@ -408,6 +435,7 @@ def session_plain(data: bytes) -> None:
 
 TARGETS: Final[Mapping[str, Target]] = {
     "addresses": addresses,
+    "algorithm": algorithm,
     "anonymous": anonymous_trace,
     "base64": base64,
     "client-scram": client_scram,
@@ -423,6 +451,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "import-mongodb": importing(mongodb.read),
     "import-postgresql": importing(postgres.read),
     "map-rules": map_rules,
+    "mongodb-credentials": mongodb_credentials,
     "plain": plain_message,
     "precis": precis_name,
     "saslname": saslname,
