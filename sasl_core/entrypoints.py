@@ -15,12 +15,15 @@ section 3.1 for the names of mechanisms.
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sasl_core._record import record
 from sasl_core.errors import printable
 from sasl_core.names import PLUS, base_name, is_mechanism_name
+from sasl_core.origins import Origin, stated_name
 from sasl_core.plugcodes import DECLARATION
 from sasl_core.pluginlist import is_plugin_name, normalized
 
@@ -158,31 +161,6 @@ class Claim:
         )
 
 
-class Origin:
-    """A distribution's name and version, read once; "" where it has none."""
-
-    __slots__ = ("_dist", "name", "version")
-
-    def __init__(self, dist: object) -> None:
-        self._dist = dist
-        self.name = self._text("name")
-        self.version = self._text("version")
-
-    def _text(self, field: str) -> str:
-        try:
-            value = getattr(self._dist, field, None)
-        except Exception:  # noqa: BLE001 - broken metadata of a stranger; it goes unnamed.
-            return ""
-        return printable(value, 128) if isinstance(value, str) else ""
-
-    def requires(self) -> tuple[str, ...]:
-        """Its requirements as written, extras included; none where they cannot be read."""
-        try:
-            return tuple(getattr(self._dist, "requires", None) or ())
-        except Exception:  # noqa: BLE001 - only needed for advice.
-            return ()
-
-
 def installed() -> tuple[list[EntryPoint], list[Listing]]:
     """Every entry point of our groups, and the distributions that could not be read.
 
@@ -194,22 +172,28 @@ def installed() -> tuple[list[EntryPoint], list[Listing]]:
         distributions,  # pyright: ignore[reportUnknownVariableType] - its **kwargs are untyped
     )
 
+    # Python always names a zip file of its own library, which is hardly ever there; only to look
+    # into it, importlib_metadata would load zipfile.
+    places = [place for place in sys.path if not place.endswith(".zip") or Path(place).exists()]
     found: list[EntryPoint] = []
     unreadable: list[Listing] = []
     seen: set[str] = set()
 
     try:
-        for dist in distributions():
+        for dist in distributions(path=places):
             try:
                 text = dist.read_text("entry_points.txt")
                 if text is None or _PREFIX not in text:
                     continue
-                name = str(dist.name or "")
+                name = stated_name(dist)
                 if normalized(name) not in seen:
                     seen.add(normalized(name))
                     # An older copy further down sys.path must not declare what the first
                     # copy, whose modules are the ones imported, no longer declares.
-                    first = distribution(name)
+                    first = next(iter(distributions(name=name, path=places)), None)
+                    if not name or first is None or not first.read_text("METADATA"):
+                        # No name, or a folder that somebody left behind.
+                        first = distribution(name)
                     found.extend(point for point in first.entry_points if point.group in _GROUPS)
             except Exception as error:  # noqa: BLE001 - the others go on.
                 problem = f"its entry points cannot be read ({type(error).__name__}): reinstall it"

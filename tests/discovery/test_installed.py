@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -110,6 +111,8 @@ def test_listing_imports_no_plugin(discover, tmp_path):
         "ssl",
         "asyncio",
     }
+    # What importlib_metadata needs to parse METADATA takes longer than all the rest.
+    assert not {"email.parser", "email.message", "zipp"} & set(found["modules"])
 
 
 def test_importing_the_registry_reads_nothing(discover):
@@ -191,6 +194,36 @@ def test_a_distribution_without_a_name_is_told_by_its_place(discover, tmp_path):
     rows = discover(site)["listings"]
     assert [row[1] for row in rows] == ["STRANGE", ""]
     assert str(site) in rows[1][2]
+
+
+def test_a_distribution_whose_name_is_empty_takes_nobody_elses_place(discover, tmp_path):
+    """An empty name is refused; it is not looked up as any distribution at all."""
+    site = mechanism(tmp_path / "site", "STRANGE", "strange_plugin")
+    distribution(site, "nameless", "[sasl_core.auxprop]\nx = m\n")
+    (site / "nameless-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: \n")
+    rows = discover(site)["listings"]
+    assert [row[1] for row in rows] == ["STRANGE", ""]
+    assert "cannot be read" in rows[1][4]
+
+
+def test_a_folder_without_metadata_in_front_hides_nothing(discover, tmp_path):
+    """What an uninstallation left behind is no copy of the distribution."""
+    (tmp_path / "left" / "sasl_strange_plugin-0.9.dist-info").mkdir(parents=True)
+    site = mechanism(tmp_path / "site", "STRANGE", "strange_plugin")
+    rows = discover(tmp_path / "left", site)["listings"]
+    assert rows == [["mechanisms", "STRANGE", "sasl-strange_plugin", "1.0", None]]
+
+
+def test_a_zip_file_on_the_path_is_looked_into(discover, tmp_path):
+    """Only an archive that is not there is passed over."""
+    site = mechanism(tmp_path / "site", "STRANGE", "strange_plugin")
+    archive = tmp_path / "site.zip"
+    with ZipFile(archive, "w") as held:
+        for path in sorted(site.rglob("*")):
+            if path.is_file():
+                held.write(path, path.relative_to(site))
+    rows = discover(archive, tmp_path / "missing.zip")["listings"]
+    assert rows == [["mechanisms", "STRANGE", "sasl-strange_plugin", "1.0", None]]
 
 
 def test_a_path_finder_that_fails_is_contained(discover, tmp_path):
