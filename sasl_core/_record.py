@@ -7,14 +7,11 @@ login, and the type checkers already refuse the assignment.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from attrs import frozen as record
 else:
-    import attrs
-
-    record = partial(attrs.define, unsafe_hash=True)
+    from sasl_core._slotted import record
 
 __all__ = ["record"]
