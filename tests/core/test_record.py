@@ -186,9 +186,10 @@ def test_a_class_may_be_completed_twice() -> None:
     for cls in (plain, fields):
         complete = vars(cls)["__attrs_attrs__"].complete
         assert complete() is cls
-        signature, before = inspect.signature(cls), cls(1)
+        signature, known, before = inspect.signature(cls), attrs.fields(cls), cls(1)
         assert complete() is cls
         assert inspect.signature(cls) == signature
+        assert attrs.fields(cls) == known
         assert cls(1) == before
 
 
