@@ -186,7 +186,7 @@ def test_a_class_may_be_completed_twice() -> None:
     for cls in (plain, fields):
         complete = vars(cls)["__attrs_attrs__"].complete
         assert complete() is cls
-        signature, known, before = inspect.signature(cls), attrs.fields(cls), cls(1)
+        known, signature, before = attrs.fields(cls), inspect.signature(cls), cls(1)
         assert complete() is cls
         assert inspect.signature(cls) == signature
         assert attrs.fields(cls) == known
