@@ -4,8 +4,8 @@ To make a class, attrs takes half a millisecond, nearly all of it to compile met
 that logs in once needs every third of ours. So a class is made here with its slots alone, and
 what attrs writes into it is written at the first call of it. Invariants:
 
-- Whoever asks is answered by attrs: calling, comparing, hashing and printing, `attrs.fields`,
-  `match` and `inspect.signature` complete the class first.
+- Whoever asks is answered by attrs: comparing, hashing and printing, `attrs.fields`, `match` and
+  `inspect.signature` complete the class first. Making an object writes the constructor alone.
 - Completing a class twice, as two threads may, leaves it as completing it once does. No lock is
   held meanwhile, for a fork might leave it locked.
 - What is out of the ordinary is made by attrs at once.
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 __all__ = ["record"]
 
@@ -30,9 +31,10 @@ T = TypeVar("T")
 # before the first call.
 _define = partial(attrs.define, unsafe_hash=True, getstate_setstate=False)
 
-_METHODS = ("__init__", "__repr__", "__eq__", "__hash__")
+_CONSTRUCTION = ("__init__", "__setattr__", "__attrs_own_setattr__")
+_METHODS = ("__repr__", "__eq__", "__hash__")
 _FACTS = ("__attrs_attrs__", "__attrs_props__", "__match_args__")
-_WRITTEN = (*_METHODS, *_FACTS, "__ne__", "__setattr__", "__attrs_own_setattr__", "__replace__")
+_WRITTEN = (*_CONSTRUCTION, *_METHODS, *_FACTS, "__ne__", "__replace__")
 """What attrs may write into a class."""
 
 _CLASS_VARIABLES = ("ClassVar", "typing.ClassVar", "t.ClassVar", "typing_extensions.ClassVar")
@@ -102,14 +104,19 @@ def _made(cls: type[T]) -> type[T]:
     if not any("__weakref__" in vars(base) for base in bases):
         slots.append("__weakref__")
 
-    def complete() -> type:
+    def complete(names: Iterable[str] = _WRITTEN, **but: Any) -> type:
         # Not of `cls`, from which attrs takes the defaults away: another thread may be here too.
-        twin = _define(type(cls.__name__, cls.__bases__, dict(whole)), slots=False)
+        twin = _define(type(cls.__name__, cls.__bases__, dict(whole)), slots=False, **but)
         written = vars(twin)
-        for name in _WRITTEN:
+        for name in names:
             if name in written:
                 setattr(made, name, written[name])
         return made
+
+    def __init__(self: object, *values: object, **named: object) -> None:  # noqa: N807
+        # Most objects are made and read, and neither compared nor shown.
+        _ = complete(_CONSTRUCTION, repr=False, eq=False, unsafe_hash=None, match_args=False)
+        vars(made)["__init__"](self, *values, **named)
 
     def stub(name: str) -> Callable[..., object]:
         def method(self: object, *values: object, **named: object) -> object:
@@ -120,6 +127,7 @@ def _made(cls: type[T]) -> type[T]:
 
     body = {name: value for name, value in whole.items() if name not in fields}
     body |= {name: stub(name) for name in _METHODS}
+    body["__init__"] = __init__
     for name in (*_FACTS, "__signature__"):
         body[name] = _Unwritten(complete, name)
     body["__slots__"] = tuple(slots)
