@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sasl_core._record import record
-from sasl_core.audit import AuditEvent
 from sasl_core.conf_values import suggestion
-from sasl_core.context import CanonContext, ClientContext, ServerContext
+from sasl_core.context import CanonContext
 from sasl_core.edge import sever
 from sasl_core.encoding import b64decode, b64encode
 from sasl_core.errors import (
@@ -86,8 +85,6 @@ from sasl_core.plugs import (
 from sasl_core.properties import HASHES, PASSWORD, VERIFIERS, PropertyContext
 from sasl_core.results import Result
 from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
-from sasl_core.step import ClientStepMechanism, ServerStepMechanism, Step
-from sasl_core.token import ValidatedToken
 from sasl_core.utils import SaslUtils
 from sasl_core.verifier import (
     SCRAM_HASHES,
@@ -102,6 +99,10 @@ from sasl_core.verifier import (
 )
 
 if TYPE_CHECKING:
+    from sasl_core.audit import AuditEvent
+    from sasl_core.context import ClientContext, ServerContext
+    from sasl_core.step import ClientStepMechanism, ServerStepMechanism, Step
+    from sasl_core.token import ValidatedToken
     from sasl_core.verifier_forms import (
         format_braced_verifier,
         format_mongodb_credentials,
@@ -109,24 +110,25 @@ if TYPE_CHECKING:
         parse_mongodb_credentials,
     )
 else:
-    # Hidden from the type checkers, which would take it for a module with every name.
-    def __getattr__(name: str) -> object:
-        """What moves users from one program to another, and is not loaded for a login."""
-        if name not in _FORMS:
-            raise AttributeError(f"module 'sasl_core.plugin' has no attribute {name!r}")
-        from sasl_core import verifier_forms
+    from sasl_core._lazy import lazily
 
-        value: object = getattr(verifier_forms, name)
-        globals()[name] = value
-        return value
-
-
-_FORMS = (
-    "format_braced_verifier",
-    "format_mongodb_credentials",
-    "parse_any_verifier",
-    "parse_mongodb_credentials",
-)
+    # What not every plugin needs, and a client's hardly ever.
+    __getattr__ = lazily(
+        __name__,
+        {
+            "sasl_core.audit": ("AuditEvent",),
+            "sasl_core.context.client": ("ClientContext",),
+            "sasl_core.context.server": ("ServerContext",),
+            "sasl_core.step": ("ClientStepMechanism", "ServerStepMechanism", "Step"),
+            "sasl_core.token": ("ValidatedToken",),
+            "sasl_core.verifier_forms": (
+                "format_braced_verifier",
+                "format_mongodb_credentials",
+                "parse_any_verifier",
+                "parse_mongodb_credentials",
+            ),
+        },
+    )
 
 __all__ = [
     "HASHES",

@@ -11,11 +11,9 @@ becomes a space here, as in libidn and PostgreSQL.
 
 from __future__ import annotations
 
-from bisect import bisect
+from functools import cache
 from typing import Final
-from unicodedata import ucd_3_2_0
 
-from sasl_core._saslprep_tables import BOUNDS, CLASS_NAMES, CLASSES, MAPPING
 from sasl_core.errors import PeerError
 
 __all__ = ["PREPARED_LIMIT", "SASLPREP_LIMIT", "prepare_trace", "saslprep", "saslprep_nonempty"]
@@ -39,15 +37,28 @@ _FIRST_PROHIBITED: Final = 4
 # RFC 4505 section 3: as SASLprep, but spaces and C.7 are allowed, and nothing is mapped.
 _TRACE_PROHIBITED: Final = frozenset({5, 6, 7, 8, 9, 10, 12, 13})
 
-_MAPPED = frozenset(map(chr, MAPPING))
 
-# One octet for each code point below U+10000, so that looking one up is a single index. Beyond it
-# are few that anybody types, and they are searched for.
-_BMP = b"".join(
-    bytes((number,)) * (min(end, 0x10000) - start)
-    for start, end, number in zip(BOUNDS, (*BOUNDS[1:], 0x110000), CLASSES, strict=True)
-    if start < 0x10000
-)
+@cache
+def _mapped() -> frozenset[str]:
+    """What is mapped. As all tables, made for the first text that is not printable ASCII."""
+    from sasl_core._saslprep_tables import MAPPING
+
+    return frozenset(map(chr, MAPPING))
+
+
+@cache
+def _bmp() -> bytes:
+    """One octet for each code point below U+10000, so that looking one up is a single index.
+
+    Beyond it are few that anybody types, and they are searched for.
+    """
+    from sasl_core._saslprep_tables import BOUNDS, CLASSES
+
+    return b"".join(
+        bytes((number,)) * (min(end, 0x10000) - start)
+        for start, end, number in zip(BOUNDS, (*BOUNDS[1:], 0x110000), CLASSES, strict=True)
+        if start < 0x10000
+    )
 
 
 def saslprep(text: str, *, stored: bool = False) -> str:
@@ -94,7 +105,7 @@ def prepare_trace(text: str) -> str:
     present = _classes(text)
     prohibited = present & _TRACE_PROHIBITED
     if prohibited:
-        raise PeerError(f"prohibited in a trace: {CLASS_NAMES[max(prohibited)]}", code="saslprep")
+        raise PeerError(f"prohibited in a trace: {_class_name(max(prohibited))}", code="saslprep")
     _check_directions(text, present)
     return text
 
@@ -104,15 +115,19 @@ def _too_long(limit: int) -> PeerError:
 
 
 def _prepare(text: str, *, stored: bool) -> str:
-    if not _MAPPED.isdisjoint(text):
+    if not _mapped().isdisjoint(text):
+        from sasl_core._saslprep_tables import MAPPING
+
         text = text.translate(MAPPING)
+    from unicodedata import ucd_3_2_0
+
     prepared = ucd_3_2_0.normalize("NFKC", text)
     present = _classes(prepared)
     worst = max(present, default=0)
     if worst < _RIGHT:
         return prepared
     if worst >= _FIRST_PROHIBITED:
-        raise PeerError(f"prohibited by SASLprep: {CLASS_NAMES[worst]}", code="saslprep")
+        raise PeerError(f"prohibited by SASLprep: {_class_name(worst)}", code="saslprep")
     if stored and worst == _UNASSIGNED:
         raise PeerError("an unassigned code point (RFC 3454 table A.1)", code="saslprep")
     _check_directions(prepared, present)
@@ -129,6 +144,16 @@ def _check_directions(text: str, present: set[int]) -> None:
 def _classes(text: str) -> set[int]:
     """Return the classes of all code points of `text`."""
     try:
-        return set(map(_BMP.__getitem__, map(ord, text)))
+        return set(map(_bmp().__getitem__, map(ord, text)))
     except IndexError:
+        from bisect import bisect
+
+        from sasl_core._saslprep_tables import BOUNDS, CLASSES
+
         return {CLASSES[bisect(BOUNDS, code_point) - 1] for code_point in set(map(ord, text))}
+
+
+def _class_name(number: int) -> str:
+    from sasl_core._saslprep_tables import CLASS_NAMES
+
+    return CLASS_NAMES[number]

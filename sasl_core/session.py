@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sasl_core._checks import is_a
 from sasl_core._sealed import Sealed
-from sasl_core.core import ServerCore
 from sasl_core.errors import SaslError, UsageError
 from sasl_core.exchange import foreign
 from sasl_core.flags import CanonFlag
 from sasl_core.needs import PromptId
-from sasl_core.negotiation import ClientNegotiation, Negotiation, ServerNegotiation
+from sasl_core.negotiation import Negotiation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sasl_core.core import ServerCore
     from sasl_core.layer import Layer
     from sasl_core.needs import Prompt
+    from sasl_core.negotiation import ClientNegotiation, ServerNegotiation  # noqa: F401 - below
     from sasl_core.properties import PropertyContext
 
 __all__ = ["ClientView", "ServerView", "SessionView", "client_answers"]
@@ -126,7 +127,7 @@ class SessionView(Sealed, Generic[N, R]):
         return self._negotiation.layer
 
 
-class ServerView(SessionView[ServerNegotiation, R]):
+class ServerView(SessionView["ServerNegotiation", R]):
     """What can be read of a server's session."""
 
     __slots__ = ()
@@ -153,7 +154,7 @@ class ServerView(SessionView[ServerNegotiation, R]):
         return prefix + separator.join(self.mechanisms(user)) + suffix
 
 
-class ClientView(SessionView[ClientNegotiation, R]):
+class ClientView(SessionView["ClientNegotiation", R]):
     """What can be read of a client's session."""
 
     __slots__ = ()

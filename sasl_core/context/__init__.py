@@ -9,8 +9,22 @@ Invariants:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sasl_core.context.base import CanonContext, Context
-from sasl_core.context.client import ClientContext
-from sasl_core.context.server import ServerContext
+
+if TYPE_CHECKING:
+    from sasl_core.context.client import ClientContext
+    from sasl_core.context.server import ServerContext
+else:
+    from sasl_core._lazy import lazily
+
+    __getattr__ = lazily(
+        __name__,
+        {
+            "sasl_core.context.client": ("ClientContext",),
+            "sasl_core.context.server": ("ServerContext",),
+        },
+    )
 
 __all__ = ["CanonContext", "ClientContext", "Context", "ServerContext"]

@@ -34,7 +34,6 @@ from sasl_core.needs import (
     NeedUser,
 )
 from sasl_core.negotiation.base import Reply
-from sasl_core.negotiation.server import default_decision
 from sasl_core.runners.common import (
     application_answer,
     check_body_need,
@@ -165,6 +164,8 @@ class AsyncRunner:
                 return await self._look_up(need)
             case NeedAuthorize():
                 if self.authorize is None:
+                    from sasl_core.negotiation.server import default_decision
+
                     return default_decision(need.authid, need.authzid)
                 return policy_decision(
                     await _settle(self.authorize(need.authid, need.authzid, need.properties))

@@ -25,7 +25,6 @@ from sasl_core.needs import (
     NeedUser,
 )
 from sasl_core.negotiation.base import Reply
-from sasl_core.negotiation.server import default_decision
 from sasl_core.runners.common import (
     application_answer,
     check_body_need,
@@ -137,6 +136,8 @@ class BlockingRunner:
                 return self._look_up(need)
             case NeedAuthorize():
                 if self.authorize is None:
+                    from sasl_core.negotiation.server import default_decision
+
                     return default_decision(need.authid, need.authzid)
                 return policy_decision(self.authorize(need.authid, need.authzid, need.properties))
             case NeedDerivation():

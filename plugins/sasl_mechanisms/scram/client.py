@@ -30,6 +30,7 @@ from sasl_core.plugin import (
     saslprep_nonempty,
     stored_keys,
 )
+from sasl_mechanisms.scram.flags import FLAGS, NONCE_BYTES
 from sasl_mechanisms.scram.messages import (
     ServerFinal,
     auth_message,
@@ -39,7 +40,6 @@ from sasl_mechanisms.scram.messages import (
     parse_server_final,
     parse_server_first,
 )
-from sasl_mechanisms.scram.server import FLAGS, NONCE_BYTES
 
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslUtils

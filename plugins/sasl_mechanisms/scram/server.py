@@ -15,7 +15,6 @@ from sasl_core.plugin import (
     Needs,
     NeedUser,
     PeerError,
-    SecurityFlag,
     ServerContext,
     ServerPlug,
     SetpassFlag,
@@ -26,6 +25,7 @@ from sasl_core.plugin import (
     server_signature,
     verifier_from_salted_password,
 )
+from sasl_mechanisms.scram.flags import FLAGS, NONCE_BYTES
 from sasl_mechanisms.scram.messages import (
     MandatoryExtensionError,
     auth_message,
@@ -40,19 +40,10 @@ if TYPE_CHECKING:
 
     from sasl_core.plugin import Gs2Header, SaslUtils
 
-__all__ = ["FLAGS", "NONCE_BYTES", "ScramServer"]
+__all__ = ["ScramServer"]
 
-NONCE_BYTES: Final = 18
-"""Unpredictable bytes in a nonce: 24 characters of base64."""
 SALT_BYTES: Final = 16
 """As long as a decoy's, from which a real one must not differ."""
-
-FLAGS: Final = (
-    SecurityFlag.NOPLAINTEXT
-    | SecurityFlag.NOACTIVE
-    | SecurityFlag.NOANONYMOUS
-    | SecurityFlag.MUTUAL_AUTH
-)
 
 
 class ScramServer(ServerPlug):
