@@ -37,8 +37,9 @@ T = TypeVar("T")
 
 Converter: TypeAlias = "Callable[[object], T]"
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
-_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+# Compiled when a number is read; most programs have none in their configuration.
+_INTEGER: Final = r"[+-]?[0-9]{1,18}"
+_NUMBER: Final = r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?"
 _BOOLEANS: Final = {
     **dict.fromkeys(("yes", "y", "true", "t", "on", "1"), True),
     **dict.fromkeys(("no", "n", "false", "f", "off", "0"), False),
@@ -152,7 +153,7 @@ def whole_number(minimum: int | None = None, maximum: int | None = None) -> Conv
         expected += f" from {minimum} to {maximum}"
 
     def convert(value: object) -> int:
-        if isinstance(value, Untyped) and _INTEGER.fullmatch(value):
+        if isinstance(value, Untyped) and re.fullmatch(_INTEGER, value, re.ASCII):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise Unfit(expected)
@@ -169,7 +170,7 @@ def number(value: object) -> float:
     Raises:
         Unfit: it is none, or too large for a float.
     """
-    if isinstance(value, Untyped) and _NUMBER.fullmatch(value):
+    if isinstance(value, Untyped) and re.fullmatch(_NUMBER, value, re.ASCII):
         value = float(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:

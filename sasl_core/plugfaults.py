@@ -35,8 +35,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-_EXTRA = re.compile(r"extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]")
+# Compiled when something has gone wrong.
+_REQUIREMENT = r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)"
+_EXTRA = r"extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]"
 
 
 class Fault:
@@ -143,8 +144,8 @@ def _advice(claim: Claim, module: str) -> str:
     extras = ",".join(claim.extras)
     if not extras:
         for requirement in claim.origin.requires():
-            named = _REQUIREMENT.match(requirement)
-            extra = _EXTRA.search(requirement)
+            named = re.match(_REQUIREMENT, requirement)
+            extra = re.search(_EXTRA, requirement)
             if named and extra and normalized(named[1]) == normalized(module):
                 extras = extra[1]
                 break

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,40 @@ def test_the_library_for_tls_loads_no_tls(fresh_python: Callable[..., Any]) -> N
     loaded = loaded_by(fresh_python, "sasl_tls")
     assert "sasl_tls.bindings" in loaded
     assert not loaded & {*NOT_BY_A_PLUGIN, "OpenSSL"}
+
+
+# What a client that logs in by SCRAM has no use for.
+NOT_BY_A_CLIENT = (
+    "email.parser",
+    "logging",
+    "sasl_core._saslprep_tables",
+    "sasl_core.audit",
+    "sasl_core.blocking.server",
+    "sasl_core.context.server",
+    "sasl_core.core.server",
+    "sasl_core.negotiation.server",
+    "sasl_core.step",
+    "sasl_mechanisms.scram.server",
+)
+
+CLIENT = """
+import sys
+from sasl_core import Client
+with Client("imap", "h.example", config={}) as client:
+    with client.session(authid="tim", password="secret") as session:
+        assert session.start(["SCRAM-SHA-256"]).data.startswith(b"n,,n=tim,r=")
+print(*sys.modules, sep="\\n")
+"""
+
+
+def test_a_client_loads_nothing_of_a_server(fresh_python: Callable[..., Any]) -> None:
+    """A process that logs in once pays for neither the server's half nor for parsing metadata."""
+    loaded = set(fresh_python(CLIENT).stdout.split())
+    assert {"sasl_core.negotiation.client", "sasl_mechanisms.scram.client"} <= loaded
+    assert not loaded & set(NOT_BY_A_CLIENT)
+
+
+def test_what_a_client_leaves_alone_is_there() -> None:
+    """Each name of that list is a module, so that none is absent for being misspelt."""
+    for name in NOT_BY_A_CLIENT:
+        assert find_spec(name) is not None, name
