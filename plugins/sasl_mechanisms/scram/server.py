@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from sasl_core.plugin import Gs2Header, SaslUtils
 
-__all__ = ["ScramServer"]
+__all__ = ["FLAGS", "NONCE_BYTES", "ScramServer"]
 
 SALT_BYTES: Final = 16
 """As long as a decoy's, from which a real one must not differ."""
