@@ -113,7 +113,7 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
         core.read_at_once = _read_at_once(stores)
     if len(stores) == 1:
         found = yield from _of(stores[0], stores[0].lookup(user, names))
-        if found.__class__ is not Found or found.result is Result.UNAVAIL:
+        if type(found) is not Found or type(found.result) is not Result or found.result is _UNAVAIL:
             _check_found(stores[0], found)
         return found
     result = Result.NOUSER
@@ -151,7 +151,7 @@ def look_up_at_once(core: ServerCore, identity: str, properties: tuple[str, ...]
         raise UsageError("no store can be read at once")
     try:
         found = read(UserName.parse(identity), bare_names(properties))
-        if found.__class__ is not Found or found.result is _UNAVAIL:
+        if type(found) is not Found or type(found.result) is not Result or found.result is _UNAVAIL:
             _check_found(core.stores()[0], found)
         return found
     except SaslError as error:
@@ -171,7 +171,12 @@ def _read_at_once(
         # One that has a look-up of its own is asked by that.
         own = getattr(store.lookup, "__func__", None) is not SimpleStore.lookup
         if isinstance(store, SimpleStore) and not own and store.read_blocking is Blocking.NEVER:
-            return store.read
+
+            def read(user: UserName, names: Sequence[str]) -> Found:
+                # As it is at the time, for whoever puts another in its place.
+                return store.read(user, names)
+
+            return read
     return None
 
 
@@ -189,6 +194,8 @@ def bare_names(properties: tuple[str, ...]) -> tuple[str, ...]:
 def _check_found(plug: AuxpropPlug, found: object) -> None:
     if not isinstance(found, Found):
         raise PluginError(plug.name, "", f"lookup returned {type(found).__name__}, not Found")
+    if not is_a(found.result, Result):
+        raise PluginError(plug.name, "", "lookup returned a Found whose result is no Result")
     if found.result is Result.UNAVAIL:
         raise BackendError(detail=f"store {plug.name!r} is unavailable")
 

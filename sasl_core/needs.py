@@ -137,7 +137,7 @@ class User(Sealed):
         self.authid: Final = authid
         self.authzid: Final = authzid
         self.found = found
-        self.requested: Final = requested
+        self.requested = requested
         self._properties: PropertyContext | None = None
 
     @property
@@ -146,6 +146,11 @@ class User(Sealed):
         properties = self._properties
         if properties is None:
             properties = self._properties = PropertyContext(self.requested)
+            values = self.found.values
+            for name in self.requested if values else ():
+                each = values.get(name.lstrip("*"))
+                if each:
+                    properties.set(name, each)
         return properties
 
     def erase(self, names: Iterable[str], but: Collection[str]) -> None:

@@ -46,6 +46,10 @@ class SessionView(Sealed, Generic[N, R]):
         """The negotiation itself, for an application that supplies the needs on its own."""
         return self._negotiation
 
+    def peek(self) -> N:
+        """The negotiation, to look at while this session drives it. See `raw`."""
+        return self._negotiation
+
     @property
     def mechanism(self) -> str | None:
         """The negotiated mechanism, -PLUS included; None before it is chosen."""

@@ -131,4 +131,4 @@ _FOUND = Found()
 @lru_cache(maxsize=256)
 def _question(prompts: tuple[PromptId, ...]) -> NeedCallback:
     """The need that asks for `prompts`; each mechanism has one that it asks each time."""
-    return NeedCallback(tuple(Prompt(p, *_TEXTS[p]) for p in prompts))
+    return NeedCallback(tuple(Prompt(PromptId(p), *_TEXTS[p]) for p in prompts))

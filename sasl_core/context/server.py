@@ -332,10 +332,15 @@ class ServerContext(Context["ServerCore"]):
             and self._core.can_bind(self.mechanism)
         )
 
-    def forget(self) -> None:
-        """Drop everything secret at the end of the exchange."""
+    def forget(self, *, keep: bool) -> None:
+        """Drop everything secret at the end of the exchange.
+
+        `keep`: it ended well, and the other properties that were found can be read yet.
+        """
         self.verified_password = self._issued = None
         user = self.user
         if user is not None:
+            if keep and user.found.values:
+                _ = user.properties
             user.found = _BARE[user.found.result]
             user.erase(SECRETS, self.facts.properties)

@@ -40,16 +40,17 @@ class ClientCore(Core):
         super().__init__(
             service, host, appname=appname, config=config, realm=realm, registry=registry
         )
-        self.chosen: dict[tuple[object, ...], str] = {}
+        # What was chosen for a question, and why the others were passed over.
+        self.chosen: dict[tuple[object, ...], tuple[str, dict[str, str]]] = {}
         self.plugs: Plugs[ClientPlug] = Plugs(
             self.registry, Side.CLIENT, self.utils, SaslUtils.refuse_unread_options
         )
 
-    def remember(self, key: tuple[object, ...], name: str) -> None:
+    def remember(self, key: tuple[object, ...], name: str, rejected: dict[str, str]) -> None:
         """Keep which mechanism was chosen for a question; beyond a bound, begin anew."""
         if len(self.chosen) >= CACHED_OFFERS:
             self.chosen.clear()
-        self.chosen[key] = name
+        self.chosen[key] = name, dict(rejected)
 
     def mechanism(self, name: str) -> ClientPlug:
         return self.plugs.get("mechanisms", name)

@@ -453,6 +453,10 @@ class Negotiation(Sealed, ABC):
         """End the exchange with `error`, and return what is raised instead of it."""
         if self.phase is not CLOSED:
             self.phase = FAILED
+        elif isinstance(error, Exception):
+            # Closed by a callback, or a store, while it ran: what that led to is nobody's fault.
+            _ = sever(error)
+            error = UsageError("the session was closed while it ran", code="closed")
         self._close_layer()
         if isinstance(error, Exception) and not isinstance(error, SaslError):
             # Neither a mechanism nor a runner: an application's callable, or a fault of ours.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sasl_core._checks import is_a
-from sasl_core.choice import in_order, split_names
+from sasl_core.choice import CACHED_LENGTH, in_order, split_names
 from sasl_core.context import ClientContext
 from sasl_core.edge import call, sever
 from sasl_core.errors import (
@@ -70,7 +70,6 @@ CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore
 USER, _REQUIRE = PromptId.USER, BindingPolicy.REQUIRE
 _ONLY_TEXT = frozenset({str})
 FINISHABLE = frozenset({PEER, LAST, THROUGH, DONE})
-CACHED_NAMES = 32
 
 
 class ClientNegotiation(Negotiation):
@@ -128,12 +127,14 @@ class ClientNegotiation(Negotiation):
         """The first of ours that fits; the same each time for the same question."""
         core, answers = self.core, self._answers
         key = (offered, self.facts.kind, self._interactive, bool(answers.get(USER)), *answers)
-        name = core.chosen.get(key)
-        if name is None:
+        name, rejected = core.chosen.get(key) or ("", None)
+        if rejected is None:
             name = self._choose_anew(offered)
             # An offer comes from a peer: only short ones are worth a place.
-            if len(offered) <= CACHED_NAMES:
-                core.remember(key, name)
+            if len(offered) + sum(map(len, offered)) <= CACHED_LENGTH:
+                core.remember(key, name, self.rejected)
+        elif rejected:
+            self.rejected.update(rejected)
         return name
 
     def _choose_anew(self, offered: tuple[str, ...]) -> str:
@@ -209,6 +210,11 @@ class ClientNegotiation(Negotiation):
             names = split_names(offered)
             self.mechanism = name = self._choose(names)
             permit = core.permits.get((name, facts.kind)) or core.permit(name, facts)
+            if permit is None:
+                # It was permitted when the choice was made that is remembered.
+                core.chosen.clear()
+                self.mechanism = name = self._choose(names)
+                permit = core.permit(name, facts)
             if permit is None:  # pragma: no cover - it was chosen because it is permitted.
                 self._abandon("is neither permitted nor refused")
             self._permit = permit

@@ -59,13 +59,13 @@ class Identities(Offers):
 
         Returns what the mechanism asks next, or what surfaces: then the phase is ASKING.
         """
-        names = need.properties
+        names = need.properties if type(need.properties) is tuple else tuple(need.properties)
         core, wanted = self.core, self.facts.properties
         try:
             if need.authzid is None and not wanted:
                 user = self._context.adopt(need.authid, None, _PENDING, names)
             else:
-                user, names = self._adopt_both(need, wanted)
+                user, names = self._adopt_both(need, names, wanted)
             found = (
                 look_up_at_once(core, user.authid, names)
                 if core.read_at_once is not None and not self.asks_store
@@ -76,8 +76,6 @@ class Identities(Offers):
         else:
             if found is None:
                 return self._surface(NeedUser(user.authid, user.authzid, names))
-            if found.values:
-                found = self._filled(user, names, found)
             user.found = found
             return self._exchange.resume(user)
         return self._not_looked_up(failure)
@@ -86,25 +84,22 @@ class Identities(Offers):
         user = self._context.user
         if user is not None and user.found is _PENDING:
             # Nothing was found out; should somebody else vouch for the user, it is asked again.
-            user.properties.clear(requests=True)
+            user.requested = ()
         return self._exchange.fail(error)
 
-    def _adopt_both(self, need: NeedUser, wanted: tuple[str, ...]) -> tuple[User, tuple[str, ...]]:
+    def _adopt_both(
+        self, need: NeedUser, names: tuple[str, ...], wanted: tuple[str, ...]
+    ) -> tuple[User, tuple[str, ...]]:
         """Both identities, and the properties of the authid that are looked up now."""
         user = self._context.adopt(need.authid, need.authzid, _PENDING)
-        names = need.properties + wanted
         if user.authzid != user.authid:
             # Bare names belong to the other identity, which is looked up after the proof.
-            self._later = tuple(name for name in need.properties if not name.startswith("*"))
-            names = tuple(name for name in names if name.startswith("*"))
-        user.properties.request(*names)
+            self._later = tuple(name for name in names if not name.startswith("*"))
+            names = tuple(name for name in names + wanted if name.startswith("*"))
+        else:
+            names += wanted
+        user.requested = names
         return user, names
-
-    @staticmethod
-    def _filled(user: User, names: tuple[str, ...], found: Found) -> Found:
-        """Move what was found to the user's properties, where it can be erased."""
-        _fill(user, names, found)
-        return Found(found.result, {}, found.verifiers, found.decoy_secret, found.decoy_iterations)
 
     def _user(self, context: ServerContext) -> User:
         user = context.user

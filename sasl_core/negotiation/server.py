@@ -1,7 +1,7 @@
 """The server's side of a negotiation.
 
 Order after a mechanism's `Success`: the proof is checked to be of this exchange; a
-differing authzid is looked up; `NeedAuthorize`, once; the binding policy is checked
+differing authzid is looked up; the proxy policy, once; the binding policy is checked
 again; then, and only then, "done". What the server sends last leaves before "done" only
 where the protocol has no room for it in its success message (G6).
 """
@@ -224,7 +224,7 @@ class ServerNegotiation(Identities):
             return self._looked_up_more(need, value)
         if type(need) is NeedUser and stage is MECHANISM:
             user = self._user(self._context)
-            user.found = self._filled(user, need.properties, value) if value.values else value
+            user.found = value
             value = user
         return self._pump(self._exchange.resume(value))
 
@@ -232,7 +232,7 @@ class ServerNegotiation(Identities):
         stage = self._stage
         if stage is MECHANISM and type(need) is NeedUser:
             # Nothing was found out; should somebody else vouch for the user, it is asked again.
-            self._user(self._context).properties.clear(requests=True)
+            self._user(self._context).requested = ()
         if stage is TRANSITION and isinstance(error, AuthenticationError):
             # The proof has been given; what a backend says now of itself refuses nobody.
             error = BackendError(detail=error.detail or str(error))
@@ -339,7 +339,8 @@ class ServerNegotiation(Identities):
     def _permitted_to_act(self, context: ServerContext, user: User) -> Need | Reply:
         """The policy is asked, and agrees; what the connection demands is checked once more."""
         permit = self._permit
-        if permit is None or permit.demanding or self.layer is not None:
+        # A password that came by another way has no connection to be weak.
+        if (permit is not None and permit.demanding) or self.layer is not None:
             self._check_demands(context)
         password = context.verified_password
         if password is not None:
@@ -393,7 +394,7 @@ class ServerNegotiation(Identities):
         core = self.core
         if core.listeners or (core.may_log_success and core.logs(INFO)):
             self._audit(None, _OK, user.authid, user.authzid, context.detail)
-        context.forget()
+        context.forget(keep=True)
         return Reply(final, True)
 
     def _drop(self) -> None:
@@ -401,7 +402,7 @@ class ServerNegotiation(Identities):
         self._opening = self._final = None
         context = self._current()
         if context is not None:
-            context.forget()
+            context.forget(keep=False)
 
     def _report(self, error: SaslError) -> None:
         context = self._current()

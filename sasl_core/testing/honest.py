@@ -270,7 +270,7 @@ class HonestChecks(MechanismSubject):
                         if cancelled:
                             pair.close()
                             for who, session in (("server", pair.server), ("client", pair.client)):
-                                path = find_secret(session.raw(), secrets) if secrets else None
+                                path = find_secret(session.peek(), secrets) if secrets else None
                                 require(
                                     path is None,
                                     f"{self.mechanism}: cancelled at wait {at}, the {who} keeps "

@@ -214,7 +214,7 @@ class HostileChecks(MechanismSubject):
                 except SaslError:
                     pass
                 require(
-                    not session.raw().done,
+                    not session.peek().done,
                     f"{self.mechanism}: a recorded exchange is accepted again {framing}",
                 )
                 session.close()
@@ -237,7 +237,7 @@ class HostileChecks(MechanismSubject):
                                 continue
                             fail(f"{self.mechanism}: a server that has refused still answers")
                         require(
-                            not outcome.server.ok and not pair.server.raw().done,
+                            not outcome.server.ok and not pair.server.peek().done,
                             f"{self.mechanism}: the server refuses, and then succeeds",
                         )
 

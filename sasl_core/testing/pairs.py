@@ -47,7 +47,7 @@ DELIVERIES_LIMIT: Final = 100
 class AnyServerSession(Protocol):
     """A server's session of any driver."""
 
-    def raw(self) -> ServerNegotiation: ...
+    def peek(self) -> ServerNegotiation: ...
     def start(self, mechanism: str, initial: bytes | None = None) -> Any: ...
     def step(self, response: bytes) -> Any: ...
     def close(self) -> None: ...
@@ -56,7 +56,7 @@ class AnyServerSession(Protocol):
 class AnyClientSession(Protocol):
     """A client's session of any driver."""
 
-    def raw(self) -> ClientNegotiation: ...
+    def peek(self) -> ClientNegotiation: ...
     def start(self, offered: list[str]) -> Any: ...
     def step(self, challenge: bytes) -> Any: ...
     def finish(self, data: bytes | None = None) -> Any: ...
@@ -223,7 +223,7 @@ class ExchangePair:
             Side.CLIENT, lambda: self.client.start(self.mechanism.split()), live=False
         )
         if reply is not None:
-            name = self.client.raw().mechanism or ""
+            name = self.client.peek().mechanism or ""
             self._send(Side.CLIENT, Slot.INITIAL, reply.data, name)
 
     def _server_hears(self, message: Message) -> Generator[Call, object, None]:
@@ -232,7 +232,7 @@ class ExchangePair:
         if Side.SERVER in self._endings:
             yield from self._after_the_end(Side.SERVER, lambda: self.server.step(data or b""))
             return
-        phase = self.server.raw().phase
+        phase = self.server.peek().phase
         live = phase is Phase.IDLE if starts else phase in (Phase.PEER, Phase.LAST)
 
         def call() -> object:
@@ -245,7 +245,7 @@ class ExchangePair:
             error = self._endings[Side.SERVER].error
             self._send(Side.SERVER, Slot.FAILURE, getattr(error, "wire", None))
         elif reply.done:
-            self._endings[Side.SERVER] = _done(self.server.raw())
+            self._endings[Side.SERVER] = _done(self.server.peek())
             self._send(Side.SERVER, Slot.SUCCESS, reply.data)
         else:
             self._send(Side.SERVER, Slot.CHALLENGE, reply.data)
@@ -255,20 +255,22 @@ class ExchangePair:
         if Side.CLIENT in self._endings:
             yield from self._after_the_end(Side.CLIENT, lambda: self.client.step(data or b""))
             return
-        live = self.client.raw().phase is Phase.PEER and data is not None
+        live = self.client.peek().phase in (Phase.PEER, Phase.LAST) and data is not None
         if message.slot is Slot.SUCCESS:
-            live = self.client.raw().phase in (Phase.PEER, Phase.THROUGH, Phase.DONE)
+            live = self.client.peek().phase in (Phase.PEER, Phase.THROUGH, Phase.DONE)
             accepted = yield from self._made(
                 Side.CLIENT, lambda: self.client.finish(data), live=live
             )
             if accepted is not None:
-                self._endings[Side.CLIENT] = _done(self.client.raw())
+                self._endings[Side.CLIENT] = _done(self.client.peek())
             return
         if message.slot is Slot.FAILURE:
             if data is not None and live:
                 _ = yield from self._made(Side.CLIENT, lambda: self.client.step(data), live=True)
             # Told that it is refused, a client gives up.
-            _ = self._endings.setdefault(Side.CLIENT, Ending(mechanism=self.client.raw().mechanism))
+            _ = self._endings.setdefault(
+                Side.CLIENT, Ending(mechanism=self.client.peek().mechanism)
+            )
             return
         reply = yield from self._made(
             Side.CLIENT, lambda: self.client.step(cast("bytes", data)), live=live
@@ -281,7 +283,7 @@ class ExchangePair:
 
     def _made(self, side: Side, call: Call, *, live: bool) -> Generator[Call, object, Reply | None]:
         """The reply to a call; None when it raised, which ends that side."""
-        raw: Negotiation = self.server.raw() if side is Side.SERVER else self.client.raw()
+        raw: Negotiation = self.server.peek() if side is Side.SERVER else self.client.peek()
         try:
             answer = yield call
         except Exception as error:  # noqa: BLE001 - what may be raised is judged by the checks.

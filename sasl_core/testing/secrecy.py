@@ -86,7 +86,7 @@ class SecrecyChecks(MechanismSubject):
 
     def _forgotten(self, pair: ExchangePair, outcome: Outcome, secrets: set[str]) -> None:
         for who, session in (("server", pair.server), ("client", pair.client)):
-            raw = session.raw()
+            raw = session.peek()
             if raw.phase not in (Phase.THROUGH, Phase.DONE, Phase.FAILED, Phase.CLOSED):
                 continue
             path = find_secret(raw, secrets)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sasl_core.flags import Blocking, Decision
 from sasl_core.needs import NeedCall
-from sasl_core.plugs import AuxpropPlug
+from sasl_core.plugs import AuxpropPlug, SimpleStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -59,6 +59,40 @@ class SpyStore(AuxpropPlug):
         return (yield from self.inner.decoy_secret())
 
 
+class SpySimpleStore(SimpleStore):
+    """The same for a store that never blocks: a Server reads it at once, and so it does this."""
+
+    def __init__(self, inner: SimpleStore) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self.override = inner.override
+        self.writable = inner.writable
+        self.plaintext = inner.plaintext
+        self.write_blocking = inner.write_blocking
+        self.lookups: list[UserName] = []
+        self.updates: list[UserName] = []
+
+    def read(self, user: UserName, names: Sequence[str]) -> Found:
+        self.lookups.append(user)
+        return self.inner.read(user, names)
+
+    def write(self, user: UserName, change: Change) -> Result:
+        self.updates.append(user)
+        return self.inner.write(user, change)
+
+    def list_users(self) -> Iterable[UserName]:
+        return self.inner.list_users()
+
+    def read_decoy_secret(self) -> bytes | None:
+        return self.inner.read_decoy_secret()
+
+
+def _spy(store: AuxpropPlug, *, waits: bool) -> SpyStore | SpySimpleStore:
+    if isinstance(store, SimpleStore) and store.read_blocking is Blocking.NEVER and not waits:
+        return SpySimpleStore(store)
+    return SpyStore(store, waits=waits)
+
+
 def _nothing() -> None:
     return None
 
@@ -80,7 +114,7 @@ class Spies:
         *,
         waits: bool = False,
     ) -> None:
-        self.stores = tuple(SpyStore(store, waits=waits) for store in stores)
+        self.stores = tuple(_spy(store, waits=waits) for store in stores)
         self.decisions: list[tuple[str, str]] = []
         self.events: list[AuditEvent] = []
         self._policy = policy

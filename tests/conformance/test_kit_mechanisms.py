@@ -126,11 +126,11 @@ class Forgetful:
         self.make = make
         self.session = make()
 
-    def raw(self):
-        return self.session.raw()
+    def peek(self):
+        return self.session.peek()
 
     def start(self, mechanism, initial=None):
-        if self.session.raw().phase:
+        if self.session.peek().phase:
             self.session.close()
             self.session = self.make()
         return self.session.start(mechanism, initial)

@@ -255,7 +255,7 @@ def test_a_server_that_is_done_and_answers_is_caught(world):
     class Endless:
         def __init__(self, session):
             self.session = session
-            self.raw, self.start, self.close = session.raw, session.start, session.close
+            self.peek, self.start, self.close = session.peek, session.start, session.close
 
         def step(self, response):
             return "still here"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from drivers import exchange
@@ -393,7 +395,8 @@ def test_g4_the_data_may_come_from_a_callable(driver):
 def test_g3_what_servers_offer_fills_no_memory():
     """Only short offers are remembered, and not many: a peer decides what is in them."""
     choice._SPLIT.clear()
-    for offered in ("X" * 5000, ("\0" * 5000,), tuple("," * 400), ["PLAIN"]):
+    long: list[Any] = ["X" * 5000, ("\0" * 5000,), tuple("," * 400), ["PLAIN"]]
+    for offered in long:
         _ = split_names(offered)
     assert not choice._SPLIT
     for number in range(2 * choice.CACHED_SPLITS):
@@ -405,7 +408,8 @@ def test_g3_what_servers_offer_fills_no_memory():
 
 def test_g3_an_offer_that_is_remembered_is_still_checked():
     """What cannot be hashed, or is no text, is refused each time."""
-    for offered in (("PLAIN", []), (1,), (b"PLAIN",), 7):
+    unfit: list[Any] = [("PLAIN", []), (1,), (b"PLAIN",), 7]
+    for offered in unfit:
         for _ in range(2):
             with pytest.raises(UsageError):
                 split_names(offered)
