@@ -23,6 +23,7 @@ from sasl_core.plugs import SimpleStore
 from sasl_core.properties import HASHES, PASSWORD, VERIFIERS
 from sasl_core.results import Result
 from sasl_core.saslprep import saslprep
+from sasl_core.verifier import SCRAM_HASHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -120,14 +121,17 @@ def look_up(core: ServerCore, user: UserName, names: Sequence[str]) -> Needs[Fou
     values: dict[str, tuple[bytes, ...]] = {}
     verifiers: dict[str, ScramVerifier] = {}
     secret: bytes | None = None
-    rounds: int | None = None
+    rounds: dict[str, int] = {}
     for plug in stores:
         found = yield from _of(plug, plug.lookup(user, names))
         _check_found(plug, found)
         result = _merge(result, found.result)
         # Decoys are the first store's that has any, for known and unknown users alike.
         secret = secret or found.decoy_secret
-        rounds = rounds or found.decoy_iterations
+        for name in SCRAM_HASHES:
+            count = rounds.get(name) or found.decoy_rounds(name)
+            if count:
+                rounds[name] = count
         for name, value in found.values.items():
             if plug.override or name not in values:
                 values[name] = value

@@ -13,6 +13,7 @@ __all__ = [
     "Blocking",
     "CanonFlag",
     "Decision",
+    "DowngradePolicy",
     "Feature",
     "SecurityFlag",
     "SetpassFlag",
@@ -114,6 +115,18 @@ class Decision(Enum):
 
 class BindingPolicy(Enum):
     """What a session demands of channel binding (RFC 5802 section 6)."""
+
+    OFF = "off"
+    WANT = "want"
+    REQUIRE = "require"
+
+
+class DowngradePolicy(Enum):
+    """What is done against a changed offer of mechanisms (XEP-0474).
+
+    A server that does not say OFF signs its offer, a client checks the signature: with WANT
+    where there is one, and with REQUIRE it takes no exchange without.
+    """
 
     OFF = "off"
     WANT = "want"

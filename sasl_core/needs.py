@@ -111,14 +111,20 @@ class Found(Sealed):
     verifiers by hash name ("SHA-256"), from stores that keep them parsed; a store that
     does not leaves them in `values["authPassword"]`. `decoy_secret`: the store's secret
     for decoys, at least 16 bytes, or None to use one that lives as long as the server.
-    `decoy_iterations`: rounds of the store's verifiers, for decoys; None: the configured ones.
+    `decoy_iterations`: rounds of the store's verifiers, for decoys: by hash, or one number for
+    all of them; None, or a hash that is not there: the configured ones.
     """
 
     result: Result = Result.OK
     values: Mapping[str, tuple[bytes, ...]] = attrs.field(default=_NOTHING, repr=False)
     verifiers: Mapping[str, ScramVerifier] = attrs.field(default=_NONE, repr=False)
     decoy_secret: bytes | None = attrs.field(default=None, repr=False)
-    decoy_iterations: int | None = None
+    decoy_iterations: Mapping[str, int] | int | None = None
+
+    def decoy_rounds(self, hash_name: str) -> int | None:
+        """The rounds of a decoy of that hash, None for the configured ones."""
+        rounds = self.decoy_iterations
+        return rounds if rounds is None or isinstance(rounds, int) else rounds.get(hash_name)
 
 
 class User(Sealed):

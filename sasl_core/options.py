@@ -5,7 +5,8 @@ converted, and is the list of keys that the configuration forms accept at their 
 Whatever is left out has the safe value.
 
 Source: Cyrus SASL 2.1.28, "Options"; RFC 5802 section 5.1 and RFC 7677 section 4 (the
-floor of 4096 rounds); RFC 4752 section 3.3 (buffers of at most 2**24 - 1 octets).
+floor of 4096 rounds); RFC 4752 section 3.3 (buffers of at most 2**24 - 1 octets);
+XEP-0474 (downgrade protection).
 """
 
 from __future__ import annotations
@@ -13,12 +14,23 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Final, cast
 
+from sasl_core._checks import is_a
 from sasl_core._record import record
-from sasl_core.conf_values import Setting, Unfit, boolean, choice, text, whole_number, words
+from sasl_core.conf_values import (
+    Setting,
+    Unfit,
+    Untyped,
+    boolean,
+    choice,
+    text,
+    whole_number,
+    words,
+)
 from sasl_core.errors import ConfigError, printable
-from sasl_core.flags import SecurityFlag
+from sasl_core.flags import DowngradePolicy, SecurityFlag
 from sasl_core.names import is_mechanism_name
 from sasl_core.pluginlist import PluginList, is_plugin_name
+from sasl_core.verifier import SCRAM_HASHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +43,7 @@ __all__ = [
     "AutoTransition",
     "CoreOptions",
     "LogLevel",
+    "Rounds",
     "read_core",
 ]
 
@@ -68,10 +81,29 @@ class AutoTransition(Enum):
 
 
 @record
+class Rounds:
+    """PBKDF2 rounds: `usual` for every hash of SCRAM, but for those that `by_hash` names."""
+
+    usual: int
+    by_hash: tuple[tuple[str, int], ...] = ()
+
+    def of(self, hash_name: str) -> int:
+        """The rounds of `hash_name`, as in the mechanism's name ("SHA-256")."""
+        for name, rounds in self.by_hash:
+            if name == hash_name:
+                return rounds
+        return self.usual
+
+    def __str__(self) -> str:
+        return " ".join([str(self.usual), *(f"{name}:{rounds}" for name, rounds in self.by_hash)])
+
+
+@record
 class CoreOptions:
     """The core's options, checked. docs/configuration.md explains each.
 
-    `mech_list`, `client_mech_list`: None means every installed mechanism, () none. The
+    `mech_list`, `client_mech_list`: None means every installed mechanism, () none.
+    `scram_hashes`: None means those that `mech_list` names, SHA-256 where it names none. The
     rounds are PBKDF2 iterations, the SSFs bits, `maxbufsize` is in bytes.
     """
 
@@ -83,9 +115,11 @@ class CoreOptions:
     auxprop_plugin: tuple[str, ...] = ("sasldb",)
     auto_transition: AutoTransition = AutoTransition.NO
     canon_user_plugin: str = "INTERNAL"
-    scram_iteration_counter: int = 15_000
-    scram_iteration_floor: int = 4096
-    scram_iteration_cap: int = 1_000_000
+    scram_hashes: tuple[str, ...] | None = None
+    scram_iteration_counter: Rounds = Rounds(15_000)
+    scram_iteration_floor: Rounds = Rounds(4096)
+    scram_iteration_cap: Rounds = Rounds(1_000_000)
+    scram_downgrade_protection: DowngradePolicy = DowngradePolicy.OFF
     min_ssf: int = 0
     max_ssf: int = MAX_SSF
     security_flags: SecurityFlag = SecurityFlag.NONE
@@ -113,6 +147,42 @@ def _mechanism(value: object) -> str:
     if not is_mechanism_name(name):
         raise Unfit(f"expected names of mechanisms, not {_shown(value)}")
     return str(name)
+
+
+def _hash(value: object) -> str:
+    name = value.upper() if isinstance(value, str) else ""
+    if name not in SCRAM_HASHES:
+        raise Unfit(f"expected hashes of SCRAM ({', '.join(SCRAM_HASHES)}), not {_shown(value)}")
+    return str(name)
+
+
+def _rounds(minimum: int, maximum: int, usual: int) -> Converter[Rounds]:
+    """A converter of `15000`, and of a list like `15000 SHA-1:10000`.
+
+    `usual` is the number of the hashes for which none is given.
+    """
+    number = whole_number(minimum, maximum)
+
+    def convert(value: object) -> Rounds:
+        several = ":" in value if isinstance(value, str) else is_a(value, (list, tuple))
+        if not several:
+            return Rounds(number(value))
+        bare: list[int] = []
+        by_hash: dict[str, int] = {}
+        for item in words(value):
+            if not isinstance(item, str) or ":" not in item:
+                bare.append(number(item))
+                continue
+            name, _, rounds = item.partition(":")
+            name = _hash(name)
+            if name in by_hash:
+                raise Unfit(f"{name} has two numbers of rounds")
+            by_hash[name] = number(Untyped(rounds))
+        if len(bare) > 1:
+            raise Unfit("expected one number of rounds, and others as in SHA-1:10000")
+        return Rounds(bare[0] if bare else usual, tuple(by_hash.items()))
+
+    return convert
 
 
 def _plugin(value: object) -> str:
@@ -160,6 +230,13 @@ def _auto_transition(value: object) -> AutoTransition:
         return _transition(value)
 
 
+_downgrade: Final = choice({member.value: member for member in DowngradePolicy})
+
+
+def _downgrade_protection(value: object) -> DowngradePolicy:
+    return value if isinstance(value, DowngradePolicy) else _downgrade(value)
+
+
 _flag: Final = choice({str(flag.name).lower(): flag for flag in SecurityFlag})
 
 
@@ -197,9 +274,11 @@ CORE_KEYS: Final[Mapping[str, Converter[object]]] = {
     "auxprop_plugin": _plugins,
     "auto_transition": _auto_transition,
     "canon_user_plugin": _plugin,
-    "scram_iteration_counter": whole_number(4096, 1_000_000),
-    "scram_iteration_floor": whole_number(1, 1_000_000),
-    "scram_iteration_cap": whole_number(4096, _MOST_ROUNDS),
+    "scram_hashes": _listed(_hash),
+    "scram_iteration_counter": _rounds(4096, 1_000_000, 15_000),
+    "scram_iteration_floor": _rounds(1, 1_000_000, 4096),
+    "scram_iteration_cap": _rounds(4096, _MOST_ROUNDS, 1_000_000),
+    "scram_downgrade_protection": _downgrade_protection,
     "min_ssf": _ssf,
     "max_ssf": _ssf,
     "security_flags": _security_flags,
@@ -234,9 +313,21 @@ def read_core(given: Mapping[str, Setting]) -> CoreOptions:
     make = cast("Callable[..., CoreOptions]", CoreOptions)
     options = make(**values)
     for low, high in _ORDERED:
-        least, most = cast("int", getattr(options, low)), cast("int", getattr(options, high))
-        if least > most:
-            problem = f"{low} ({least}) is above {high} ({most})"
+        problem = _disorder(low, getattr(options, low), high, getattr(options, high))
+        if problem is not None:
             setting = given.get(low) or given.get(high)
             raise setting.error(problem) if setting else ConfigError(problem)
     return options
+
+
+def _disorder(low: str, least: object, high: str, most: object) -> str | None:
+    """What is wrong with two numbers of which the first must not exceed the second."""
+    if isinstance(least, Rounds) and isinstance(most, Rounds):
+        cases = [("", least.usual, most.usual)]
+        cases += [(f" for {name}", least.of(name), most.of(name)) for name in SCRAM_HASHES]
+    else:
+        cases = [("", cast("int", least), cast("int", most))]
+    for which, small, great in cases:
+        if small > great:
+            return f"{low} ({small}{which}) is above {high} ({great})"
+    return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sasl_core.core import Core
-    from sasl_core.flags import Side
+    from sasl_core.flags import DowngradePolicy, Side
     from sasl_core.plugs import AuxpropPlug, CanonUserPlug, Needs
 
 __all__ = ["SaslUtils"]
@@ -56,19 +56,26 @@ class SaslUtils:
         return self._core.side
 
     @property
-    def scram_rounds(self) -> int:
+    def scram_hashes(self) -> tuple[str, ...]:
+        """A server: the hashes whose verifiers users have (`scram_hashes`). A client: all."""
+        return self._core.scram_hashes
+
+    def scram_rounds(self, hash_name: str) -> int:
         """PBKDF2 rounds for new SCRAM verifiers and for decoys (`scram_iteration_counter`)."""
-        return self._core.options.scram_iteration_counter
+        return self._core.options.scram_iteration_counter.of(hash_name)
 
-    @property
-    def scram_rounds_floor(self) -> int:
+    def scram_rounds_floor(self, hash_name: str) -> int:
         """The fewest rounds that a client accepts (`scram_iteration_floor`)."""
-        return self._core.options.scram_iteration_floor
+        return self._core.options.scram_iteration_floor.of(hash_name)
+
+    def scram_rounds_cap(self, hash_name: str) -> int:
+        """The most rounds that are ever derived (`scram_iteration_cap`)."""
+        return self._core.options.scram_iteration_cap.of(hash_name)
 
     @property
-    def scram_rounds_cap(self) -> int:
-        """The most rounds that are ever derived (`scram_iteration_cap`)."""
-        return self._core.options.scram_iteration_cap
+    def scram_downgrade_protection(self) -> DowngradePolicy:
+        """What is done against a changed offer of mechanisms."""
+        return self._core.options.scram_downgrade_protection
 
     def options(self, schema: type[T], name: str | None = None) -> T:
         """The configured options of this plugin (or of its plug `name`) as a `schema`.

@@ -124,12 +124,16 @@ def stored_form(verifiers: Iterable[ScramVerifier]) -> tuple[bytes, ...]:
     return tuple(sorted(map(format_verifier, verifiers)))
 
 
-def usual_rounds(counts: Mapping[int, int]) -> int | None:
-    """What most verifiers have, from rounds -> number of verifiers; None if there are none.
+def usual_rounds(counts: Mapping[tuple[str, int], int]) -> Mapping[str, int] | None:
+    """What most verifiers of each hash have, from hash and rounds -> number of verifiers.
 
     Of rounds that as many have, the greatest, so that the answer never depends on order.
+    None if there are no verifiers.
     """
-    return max(counts, key=lambda rounds: (counts[rounds], rounds), default=None)
+    usual: dict[str, int] = {}
+    for (name, rounds), _ in sorted(counts.items(), key=lambda item: (item[1], item[0])):
+        usual[name] = rounds
+    return usual or None
 
 
 def user_is_storable(user: UserName) -> bool:

@@ -76,7 +76,7 @@ class _Account:
         self.values = values
         self.verifiers = verifiers
         self.disabled = disabled
-        self.found: tuple[Sequence[str], int | None, Found] | None = None
+        self.found: tuple[Sequence[str], Mapping[str, int] | None, Found] | None = None
 
     def holds(self, name: str) -> tuple[bytes, ...]:
         """The values of one property, verifiers in the form in which they are compared."""
@@ -94,7 +94,8 @@ class MemoryStore(SimpleStore):
 
     `users`: identity -> password, each added as `add_user` does. `plaintext`: keep
     `userPassword` too. The decoy secret is random and lives as long as the store. Decoys
-    have the rounds that most of its verifiers have: others would show who is unknown.
+    have the rounds that most of its verifiers of that hash have: others would show who is
+    unknown.
 
     Raises:
         UsageError: as `add_user`.
@@ -109,9 +110,9 @@ class MemoryStore(SimpleStore):
         self._accounts: dict[tuple[str, str], _Account] = {}
         # Whoever is not there is looked up as this, so that the look-up does the same work.
         self._nobody = _Account({}, {}, disabled=False)
-        # How many verifiers have how many rounds, and what most of them have.
-        self._counts: Counter[int] = Counter()
-        self._usual: int | None = None
+        # How many verifiers of a hash have how many rounds, and what most of them have.
+        self._counts: Counter[tuple[str, int]] = Counter()
+        self._usual: Mapping[str, int] | None = None
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(SECRET_SIZE)
         for identity, password in (users or {}).items():
@@ -171,7 +172,9 @@ class MemoryStore(SimpleStore):
             account.found = (names, usual, found)
         return found
 
-    def _found(self, account: _Account, names: Sequence[str], usual: int | None) -> Found:
+    def _found(
+        self, account: _Account, names: Sequence[str], usual: Mapping[str, int] | None
+    ) -> Found:
         if account is self._nobody:
             return Found(_UNKNOWN, {}, {}, self._secret, usual)
         if account.disabled:
@@ -209,15 +212,18 @@ class MemoryStore(SimpleStore):
     def _put(self, key: tuple[str, str], account: _Account | None) -> None:
         """Replace an account, or remove it, and count its verifiers. Needs the lock."""
         for verifier in self._accounts.get(key, _NOBODY).verifiers.values():
-            self._counts[verifier.iterations] -= 1
+            self._counts[verifier.hash, verifier.iterations] -= 1
         if account is None:
             del self._accounts[key]
         else:
             self._accounts[key] = account
-            self._counts.update(each.iterations for each in account.verifiers.values())
+            self._counts.update((e.hash, e.iterations) for e in account.verifiers.values())
         # A Counter keeps what it has none of any more.
         self._counts = +self._counts
-        self._usual = usual_rounds(self._counts)
+        usual = usual_rounds(self._counts)
+        if usual != self._usual:
+            # Another object only when it says something else: look-ups are kept with it.
+            self._usual = usual
 
     def list_users(self) -> Iterable[UserName]:
         return [UserName(name, realm) for realm, name in sorted(self._accounts)]

@@ -116,7 +116,7 @@ def import_users(
         from sasl_cli.importing.policy import Policy, judged
         from sasl_cli.importing.stores import BATCH, DERIVED_BATCH, Import
 
-        policy = Policy(derive, keep_hashes, server.core.options.scram_iteration_cap)
+        policy = Policy(derive, keep_hashes, server.core.options.scram_iteration_cap.of)
         job = Import(server, replace=replace, dry_run=dry_run, strip_realm=strip_realm)
         run = _Run(job, reported, DERIVED_BATCH if derive else BATCH, quiet=quiet)
         try:

@@ -135,8 +135,8 @@ def _check_store(
     ctx: ServerContext, core: ServerCore, user: User, password: bytes
 ) -> Needs[Result]:
     """Check against what the property stores keep: one derivation, whoever the user is."""
-    cap = core.options.scram_iteration_cap
-    verifier = ctx.verifier(user, core.password_hash(user), cap=cap)
+    name = core.password_hash(user)
+    verifier = ctx.verifier(user, name, cap=core.options.scram_iteration_cap.of(name))
     real = ctx.verifier_is_real
     salted = yield from NeedDerivation(verifier.hash, password, verifier.salt, verifier.iterations)
     _, stored_key, _ = stored_keys(verifier.hash, salted)

@@ -76,6 +76,11 @@ class ServerContext(Context["ServerCore"]):
         self.verified_password: bytes | None = None
         self.true_result: Result | None = None
 
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """Every mechanism name that this server offers on such a connection."""
+        return self._core.offer(self.facts).names
+
     # --- refusing ---------------------------------------------------------------
 
     def refuse(
@@ -149,9 +154,10 @@ class ServerContext(Context["ServerCore"]):
                 verifier = None
         real = verifier is not None
         if verifier is None:
-            core = self._core
-            rounds = found.decoy_iterations or core.scram_rounds
-            verifier = decoy_of(octets, hash_name, min(rounds, core.options.scram_iteration_cap))
+            options = self._core.options
+            rounds = found.decoy_rounds(hash_name) or options.scram_iteration_counter.of(hash_name)
+            rounds = min(rounds, options.scram_iteration_cap.of(hash_name))
+            verifier = decoy_of(octets, hash_name, rounds)
         self._issued = verifier, user, real
         return verifier
 

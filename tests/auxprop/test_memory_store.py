@@ -203,7 +203,7 @@ def test_decoys_get_the_rounds_that_most_verifiers_have():
     store = MemoryStore()
 
     def told(name="nobody"):
-        return store.read(UserName(name), []).decoy_iterations
+        return store.read(UserName(name), []).decoy_rounds("SHA-256")
 
     assert told() is None
     store.add_user("a", password="x", iterations=100)
@@ -214,7 +214,7 @@ def test_decoys_get_the_rounds_that_most_verifiers_have():
     assert (told(), told("a"), told("b")) == (100, 100, 100)
     store.add_user("c", password="x", iterations=200)
     assert told() == 200, "what was replaced does not count"
-    one = Change({"authPassword": (make_verifier("x", "SHA-1", 100),)}, disabled=True)
+    one = Change({"authPassword": (make_verifier("x", "SHA-256", 100),)}, disabled=True)
     store.write(UserName("a"), one)
     store.write(UserName("b"), one)
     assert (told(), told("a")) == (100, 100)
@@ -240,7 +240,7 @@ def test_a_lookup_does_not_count_the_verifiers():
     store = filled()
     store._accounts = Uncounted(store._accounts)
     for user in (ALICE, UserName("nobody")):
-        assert store.read(user, ["authPassword"]).decoy_iterations == 4096
+        assert store.read(user, ["authPassword"]).decoy_rounds("SHA-256") == 4096
 
 
 def test_what_was_read_does_not_change_under_the_reader():

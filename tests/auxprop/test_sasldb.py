@@ -243,7 +243,8 @@ def with_rounds(store, counts):
 def decoy_rounds(store):
     """What an unknown user gets, which must be what a known one gets."""
     given = {
-        store.read(user, []).decoy_iterations for user in (UserName("x"), UserName("u0", "many"))
+        store.read(user, []).decoy_rounds("SHA-256")
+        for user in (UserName("x"), UserName("u0", "many"))
     }
     (rounds,) = given
     return rounds
@@ -286,13 +287,13 @@ def test_a_sample_is_of_evenly_spread_users_and_reads_no_more(store):
 def test_decoys_follow_the_writes_of_this_store_at_once(store):
     """After each write decoys have the rounds that most verifiers have then."""
     store.create()
-    assert store.read(ALICE, []).decoy_iterations is None
+    assert store.read(ALICE, []).decoy_rounds("SHA-256") is None
     add(store)
-    assert store.read(ALICE, []).decoy_iterations == 4096
+    assert store.read(ALICE, []).decoy_rounds("SHA-256") == 4096
     store.write(ALICE, Change({"authPassword": (make_verifier(rounds=5000),)}))
-    assert store.read(ALICE, []).decoy_iterations == 5000
+    assert store.read(ALICE, []).decoy_rounds("SHA-256") == 5000
     store.write(ALICE, Change(delete=True))
-    assert store.read(ALICE, []).decoy_iterations is None
+    assert store.read(ALICE, []).decoy_rounds("SHA-256") is None
 
 
 def test_decoys_follow_the_writes_of_others_within_a_minute(store, monkeypatch):
@@ -315,7 +316,7 @@ def test_what_is_no_verifier_does_not_count_for_decoys(store):
         connection.execute("UPDATE properties SET value = 'text' WHERE user = 3")
     found = store.read(UserName("u5", "many"), ["authPassword"])
     assert found.verifiers["SHA-256"].iterations == 5000
-    assert found.decoy_iterations == 5000
+    assert found.decoy_rounds("SHA-256") == 5000
 
 
 # --- changing -------------------------------------------------------------------

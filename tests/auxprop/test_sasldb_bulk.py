@@ -93,10 +93,10 @@ def test_decoys_follow_what_was_written(tmp_path: Path) -> None:
     """After a batch the rounds of decoys are sampled anew, as after a single write."""
     with closing(SqliteStore(tmp_path / "db.sqlite")) as store:
         assert store.write_many([new(1)]) == [Result.OK]
-        assert store.read(UserName("nobody"), [VERIFIERS]).decoy_iterations == 4096
+        assert store.read(UserName("nobody"), [VERIFIERS]).decoy_rounds("SHA-256") == 4096
         other = make_verifier("pencil", rounds=5000)
         changes = [
             (UserName(f"v{n}"), Change({VERIFIERS: (other,)}, create=True)) for n in range(5)
         ]
         assert store.write_many(changes) == [Result.OK] * 5
-        assert store.read(UserName("nobody"), [VERIFIERS]).decoy_iterations == 5000
+        assert store.read(UserName("nobody"), [VERIFIERS]).decoy_rounds("SHA-256") == 5000

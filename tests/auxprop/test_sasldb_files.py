@@ -449,7 +449,7 @@ def test_a_removed_file_is_not_used_any_longer(filled, path):
 def test_a_new_file_at_the_path_is_the_store(filled, path):
     """Removed and made anew by another process, the new one is read and written."""
     old_secret = filled.read_decoy_secret()
-    assert filled.read(ALICE, []).decoy_iterations == 4096
+    assert filled.read(ALICE, []).decoy_rounds("SHA-256") == 4096
     remove(path)
     with closing(SqliteStore(path)) as other:
         bob = Change({"authPassword": (make_verifier(rounds=5000),)}, create=True)
@@ -457,7 +457,7 @@ def test_a_new_file_at_the_path_is_the_store(filled, path):
         found = filled.read(ALICE, [])
         assert found.result is Result.NOUSER
         assert found.decoy_secret == other.read_decoy_secret() != old_secret
-        assert found.decoy_iterations == 5000
+        assert found.decoy_rounds("SHA-256") == 5000
         assert filled.write(UserName("carol"), NEW) is Result.OK
         assert list(other.list_users()) == [UserName("bob"), UserName("carol")]
 

@@ -279,10 +279,10 @@ def test_plaintext_is_refused_unless_it_is_asked_for() -> None:
 def test_dear_verifiers_and_pairs_are_refused() -> None:
     """More rounds than the cap, two verifiers of one hash, nothing at all."""
     dear = one("jsonl", json.dumps({"user": "t", "verifiers": [VERIFIER.replace("4096", "4097")]}))
-    refused = Policy(cap=4096).judge(dear)
+    refused = Policy(cap=lambda _: 4096).judge(dear)
     assert isinstance(refused, Refused)
     assert "4097 rounds" in refused.reason
-    assert Policy(cap=4097).judge(dear) == dear
+    assert Policy(cap={dear.verifiers[0].hash: 4097}.__getitem__).judge(dear) == dear
     pair = one("jsonl", json.dumps({"user": "t", "verifiers": [VERIFIER, VERIFIER]}))
     assert "two verifiers of one hash" in getattr(Policy().judge(pair), "reason", "")
     nothing = one("jsonl", '{"user": "t"}')

@@ -11,8 +11,8 @@ import pytest
 
 from sasl_core.config import AutoTransition, Configuration, CoreOptions, LogLevel
 from sasl_core.errors import ConfigError
-from sasl_core.flags import SecurityFlag
-from sasl_core.options import CORE_KEYS
+from sasl_core.flags import DowngradePolicy, SecurityFlag
+from sasl_core.options import CORE_KEYS, Rounds
 from sasl_core.results import Result
 
 NO_PLUGINS: Callable[[], Mapping[str, tuple[str, ...]]] = dict
@@ -56,9 +56,46 @@ KEYS: list[tuple[str, str, str, list[Any], object]] = [
         AutoTransition.NOPLAIN,
     ),
     ("canon_user_plugin", '"LDAP"', "LDAP", ["LDAP"], "LDAP"),
-    ("scram_iteration_counter", "20_000", "20000", [20_000], 20_000),
-    ("scram_iteration_floor", "8192", "8192", [8192], 8192),
-    ("scram_iteration_cap", "2_000_000", "2000000", [2_000_000], 2_000_000),
+    (
+        "scram_hashes",
+        '["SHA-256", "sha3-512"]',
+        "sha-256 SHA3-512",
+        ["SHA-256 SHA3-512"],
+        ("SHA-256", "SHA3-512"),
+    ),
+    ("scram_iteration_counter", "20_000", "20000", [20_000, [20_000]], Rounds(20_000)),
+    (
+        "scram_iteration_counter",
+        '[20_000, "SHA-1:10000", "sha-512:30000"]',
+        "20000 sha-1:10000 SHA-512:30000",
+        [[20_000, "SHA-1:10000", "SHA-512:30000"], ("SHA-1:10000", "SHA-512:30000", 20_000)],
+        Rounds(20_000, (("SHA-1", 10_000), ("SHA-512", 30_000))),
+    ),
+    (
+        "scram_iteration_counter",
+        '"SHA-1:10000"',
+        "SHA-1:10000",
+        ["SHA-1:10000"],
+        Rounds(15_000, (("SHA-1", 10_000),)),
+    ),
+    ("scram_iteration_floor", "8192", "8192", [8192], Rounds(8192)),
+    ("scram_iteration_floor", '"SHA-1:1"', "SHA-1:1", [["SHA-1:1"]], Rounds(4096, (("SHA-1", 1),))),
+    ("scram_iteration_cap", "2_000_000", "2000000", [2_000_000], Rounds(2_000_000)),
+    (
+        "scram_iteration_cap",
+        '"SHA-512:20000"',
+        "SHA-512:20000",
+        [["SHA-512:20000"]],
+        Rounds(1_000_000, (("SHA-512", 20_000),)),
+    ),
+    (
+        "scram_downgrade_protection",
+        '"want"',
+        "Want",
+        ["want", DowngradePolicy.WANT],
+        DowngradePolicy.WANT,
+    ),
+    ("scram_downgrade_protection", '"require"', "require", ["REQUIRE"], DowngradePolicy.REQUIRE),
     ("min_ssf", "56", "56", [56], 56),
     ("max_ssf", "256", "256", [256], 256),
     (
@@ -125,9 +162,11 @@ def test_the_defaults_are_the_safe_ones() -> None:
         auxprop_plugin=("sasldb",),
         auto_transition=AutoTransition.NO,
         canon_user_plugin="INTERNAL",
-        scram_iteration_counter=15_000,
-        scram_iteration_floor=4096,
-        scram_iteration_cap=1_000_000,
+        scram_hashes=None,
+        scram_iteration_counter=Rounds(15_000),
+        scram_iteration_floor=Rounds(4096),
+        scram_iteration_cap=Rounds(1_000_000),
+        scram_downgrade_protection=DowngradePolicy.OFF,
         min_ssf=0,
         max_ssf=65_536,
         security_flags=SecurityFlag.NONE,
@@ -172,6 +211,16 @@ def test_the_level_that_logs_passwords_does_not_exist() -> None:
         ("scram_iteration_counter", 15_000.0, "expected a whole number"),
         ("scram_iteration_floor", 0, "from 1 to 1000000"),
         ("scram_iteration_cap", 10_000_001, "from 4096 to 10000000"),
+        ("scram_iteration_counter", [15_000, 16_000], "one number of rounds"),
+        ("scram_iteration_counter", ["SHA-1:5000", "sha-1:6000"], "SHA-1 has two"),
+        ("scram_iteration_counter", "SHA-2:5000", "expected hashes of SCRAM"),
+        ("scram_iteration_counter", "SHA-1:many", "expected a whole number"),
+        ("scram_iteration_counter", "SHA-1:4095", "from 4096 to 1000000"),
+        ("scram_iteration_counter", [[15_000]], "expected a whole number"),
+        ("scram_hashes", ["SHA-256", "MD5"], "expected hashes of SCRAM"),
+        ("scram_hashes", [["SHA-256"]], "expected hashes of SCRAM"),
+        ("scram_hashes", 256, "expected a list"),
+        ("scram_downgrade_protection", True, "expected off, want, require"),
         ("min_ssf", -1, "from 0 to 65536"),
         ("max_ssf", 65_537, "from 0 to 65536"),
         ("maxbufsize", 1 << 24, "from 0 to 16777215"),
@@ -199,6 +248,8 @@ def test_a_value_that_the_key_cannot_have(key: str, value: object, problem: str)
     [
         ({"scram_iteration_floor": 20_000}, "scram_iteration_floor"),
         ({"scram_iteration_cap": 10_000}, "scram_iteration_cap"),
+        ({"scram_iteration_cap": ["SHA-1:10000"]}, "scram_iteration_cap"),
+        ({"scram_iteration_floor": "SHA-512:20000"}, "scram_iteration_floor"),
         ({"min_ssf": 256, "max_ssf": 128}, "min_ssf"),
     ],
 )
@@ -207,6 +258,18 @@ def test_two_values_that_exclude_each_other(tables: dict[str, object], key: str)
     error = refused(tables)
     assert error.key == key
     assert "is above" in error.problem
+
+
+def test_rounds_that_exclude_each_other_name_the_hash() -> None:
+    """Numbers of one hash are compared with each other, whatever the rest has."""
+    assert "15000 for SHA-1" in refused({"scram_iteration_cap": "SHA-1:10000"}).problem
+    tables = {"scram_iteration_cap": "SHA-1:10000", "scram_iteration_counter": "SHA-1:10000"}
+    core = Configuration.from_mapping(tables, "smtp").core
+    assert (
+        core.scram_iteration_cap.of("SHA-1") == core.scram_iteration_counter.of("SHA-1") == 10_000
+    )
+    assert core.scram_iteration_counter.of("SHA-256") == 15_000
+    assert str(core.scram_iteration_counter) == "15000 SHA-1:10000"
 
 
 def test_what_is_laid_over_goes_first_key_by_key(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from sasl_core.plugin import (
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
 
     from sasl_auxprop import CheckedChange
     from sasl_core.plugin import ScramVerifier, UserName
@@ -100,19 +101,20 @@ def collect(
     return values, verifiers
 
 
-def sampled_rounds(connection: sqlite3.Connection) -> int | None:
-    """The rounds that most verifiers of a sample of users have; None if there are none.
+def sampled_rounds(connection: sqlite3.Connection) -> Mapping[str, int] | None:
+    """The rounds that most verifiers of a sample of users have, by hash; None for no verifiers.
 
     Reads a few pages for each of 64 users, however many there are. What is no verifier
     does not count.
     """
-    counts: Counter[int] = Counter()
+    counts: Counter[tuple[str, int]] = Counter()
     for (value,) in connection.execute(
         _SAMPLE, {"name": VERIFIERS, "last": SAMPLE_SIZE - 1}
     ).fetchall():
         if isinstance(value, bytes):
             with suppress(BackendError):
-                counts[parse_verifier(value).iterations] += 1
+                verifier = parse_verifier(value)
+                counts[verifier.hash, verifier.iterations] += 1
     return usual_rounds(counts)
 
 

@@ -39,7 +39,7 @@ from sasl_core.plugin import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sasl_auxprop import CheckedChange
     from sasl_auxprop.sasldb.pool import Pool
@@ -104,7 +104,7 @@ class SqliteStore(SimpleStore):
         # One, made at the first use.
         self._pools: dict[str, Pool] = {}
         # The store's secret (another one: another file), until when it holds, and the rounds.
-        self._sample: tuple[bytes, float, int | None] = (b"", 0.0, None)
+        self._sample: tuple[bytes, float, Mapping[str, int] | None] = (b"", 0.0, None)
         self._queries: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
 
     def __repr__(self) -> str:
@@ -183,7 +183,7 @@ class SqliteStore(SimpleStore):
 
         def select(
             connection: sqlite3.Connection, secret: bytes
-        ) -> tuple[list[Row], bytes, int | None]:
+        ) -> tuple[list[Row], bytes, Mapping[str, int] | None]:
             rows = connection.execute(sql, (*wanted, *key)).fetchall()
             return rows, secret, self._decoy_rounds(connection, secret)
 
@@ -195,8 +195,10 @@ class SqliteStore(SimpleStore):
             return Found(_DISABLED, {}, {}, secret, rounds)
         return Found(_OK, values, verifiers, secret, rounds)
 
-    def _decoy_rounds(self, connection: sqlite3.Connection, secret: bytes) -> int | None:
-        """The rounds that decoys need so that they look like the users of this file.
+    def _decoy_rounds(
+        self, connection: sqlite3.Connection, secret: bytes
+    ) -> Mapping[str, int] | None:
+        """The rounds that decoys need so that they look like the users of this file, by hash.
 
         Sampled when the file is opened, after each write of this store, and once a minute.
         """

@@ -10,7 +10,7 @@ from sasl_cli.importing.records import Entry, Refused
 from sasl_core.plugin import printable, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Policy", "judged"]
 
@@ -20,21 +20,23 @@ class Policy:
     """What the administrator allows.
 
     `derive`: make verifiers of plaintext passwords. `keep_hashes`: keep hashes that are no SCRAM
-    verifiers. `cap`: most rounds of a verifier, beyond which no server of ours derives.
+    verifiers. `cap`: hash -> most rounds of a verifier, beyond which no server of ours derives.
     """
 
     derive: bool = False
     keep_hashes: bool = False
-    cap: int = 1_000_000
+    cap: Callable[[str], int] = lambda _: 1_000_000
 
     def judge(self, entry: Entry) -> Entry | Refused:
         """`entry` without what may not be taken over, or why nothing of it may."""
-        dear = next((each for each in entry.verifiers if each.iterations > self.cap), None)
+        dear = next(
+            (each for each in entry.verifiers if each.iterations > self.cap(each.hash)), None
+        )
         if dear is not None:
             return _refused(
                 entry,
                 f"its verifier of {dear.hash} has {dear.iterations} rounds, more than "
-                f"scram_iteration_cap = {self.cap}",
+                f"scram_iteration_cap = {self.cap(dear.hash)}",
             )
         if len({each.hash for each in entry.verifiers}) != len(entry.verifiers):
             return _refused(entry, "it has two verifiers of one hash")

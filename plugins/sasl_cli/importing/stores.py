@@ -37,7 +37,7 @@ from sasl_core.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sasl_cli.importing.records import Entry
     from sasl_core import Found, ScramVerifier, Server
@@ -265,7 +265,7 @@ class Import:
             held = _held(found)
             if any(held.get(name, ()) != values for name, values in wanted.items()):
                 different.append("secrets")
-        elif not _opens(found, candidate.password, self._core.options.scram_iteration_cap):
+        elif not _opens(found, candidate.password, self._core.options.scram_iteration_cap.of):
             different.append("secrets")
         if any(found.values.get(name, ()) != each for name, each in entry.properties.items()):
             different.append("properties")
@@ -335,8 +335,11 @@ def _held(found: Found) -> dict[str, tuple[bytes, ...]]:
     }
 
 
-def _opens(found: Found, password: bytes, cap: int) -> bool:
-    """Whether `password` is that of every secret which was found; derives `cap` rounds at most."""
+def _opens(found: Found, password: bytes, cap: Callable[[str], int]) -> bool:
+    """Whether `password` is that of every secret which was found.
+
+    Derives at most `cap(hash)` rounds.
+    """
     plaintext = found.values.get(PASSWORD, ())
     if found.values.get(HASHES) or any(each != password for each in plaintext):
         return False
@@ -345,7 +348,7 @@ def _opens(found: Found, password: bytes, cap: int) -> bool:
     except BackendError:
         return False
     for each in verifiers:
-        if each.iterations > cap:
+        if each.iterations > cap(each.hash):
             return False
         salted = derive(each.hash, password, each.salt, each.iterations)
         if stored_keys(each.hash, salted)[1] != each.stored_key:

@@ -103,8 +103,13 @@ class HashesOptions:
         labels = self.decoys or self.accepted[:1]
         return tuple(format_label(*parse_label(label)) for label in labels)
 
-    def refusal(self, stored: StoredHash, scram_cap: int | None = None) -> str | None:
-        """Why `stored` is not computed, and the option that would lift it; None: it is."""
+    def refusal(
+        self, stored: StoredHash, scram_cap: Callable[[str], int] | None = None
+    ) -> str | None:
+        """Why `stored` is not computed, and the option that would lift it; None: it is.
+
+        `scram_cap`: the most rounds of SCRAM with a hash; None: any number.
+        """
         scheme, cost = stored.scheme, stored.cost
         if scheme not in self.accepted:
             option = "weak_schemes" if scheme in WEAK else "schemes"
@@ -116,7 +121,8 @@ class HashesOptions:
         if scheme.startswith("PBKDF2-"):
             return _above("rounds", cost[0], self.pbkdf2_rounds_cap, "pbkdf2_rounds_cap")
         if scheme.startswith("SCRAM-"):
-            cap = cost[0] if scram_cap is None else scram_cap
+            name = scheme.removeprefix("SCRAM-")
+            cap = cost[0] if scram_cap is None else scram_cap(name)
             return _above("rounds", cost[0], cap, "scram_iteration_cap")
         if scheme in ("ARGON2I", "ARGON2ID"):
             memory, passes, lanes = cost
