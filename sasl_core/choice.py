@@ -68,7 +68,8 @@ def strength(plug: MechanismPlug) -> tuple[int, ...]:
 def in_order(plugs: Iterable[MechanismPlug], wanted: Sequence[str] | None) -> list[str]:
     """The names to consider, strongest first, or as `wanted` filters and orders them (G2).
 
-    A name without -PLUS in `wanted` stands for both variants, the bound one first.
+    Of mechanisms that can bind, the bound variants go first, whatever their hashes (G4). A
+    name without -PLUS in `wanted` stands for both variants, the bound one first.
     """
     ranked = sorted(plugs, key=lambda plug: plug.name)
     ranked.sort(key=strength, reverse=True)
@@ -77,7 +78,11 @@ def in_order(plugs: Iterable[MechanismPlug], wanted: Sequence[str] | None) -> li
         for plug in ranked
     }
     if wanted is None:
-        return [name for names in both.values() for name in names]
+        # Compared like strengths: whether it binds goes before layer and hash.
+        keys = {name: strength(plug) for plug in ranked for name in both[plug.name]}
+        return sorted(
+            keys, key=lambda name: (keys[name][:-2], name not in both, keys[name]), reverse=True
+        )
     names: list[str] = []
     for entry in wanted:
         known = both.get(base_name(entry), [])

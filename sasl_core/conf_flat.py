@@ -46,7 +46,7 @@ _NOT_YET_PREFIXES: Final = {
     "srp": "SRP",
 }
 _OWN_WORDS: Final = {
-    "scram_secret_generate": "a verifier for each SCRAM mechanism is always stored; leave it out",
+    "scram_secret_generate": "a verifier for each of scram_hashes is always stored; leave it out",
 }
 
 _LINE: Final = re.compile(r"([A-Za-z0-9_.+-]+):[ \t]*(.*)", re.ASCII | re.DOTALL)

@@ -92,6 +92,8 @@ class ConnectionFacts(TypedDict, total=False):
     properties, instead of the configured ones. `properties`: properties that the
     application wants of the user, named as in `PropertyContext`. `need_proxy`,
     `need_http`: only mechanisms that can act for others, or run over HTTP.
+    `advertised_bindings`: the types of channel binding that the server advertises in the
+    protocol (XEP-0440), the same on both sides; empty where the protocol has no such list.
     """
 
     channel_bindings: Mapping[str, ChannelBinding]
@@ -106,6 +108,7 @@ class ConnectionFacts(TypedDict, total=False):
     properties: Iterable[str]
     need_proxy: bool
     need_http: bool
+    advertised_bindings: Iterable[str]
 
 
 class Facts(Sealed):
@@ -116,6 +119,7 @@ class Facts(Sealed):
     """
 
     __slots__ = (
+        "advertised_bindings",
         "binding_policy",
         "channel_bindings",
         "external_id",
@@ -171,6 +175,8 @@ class Facts(Sealed):
             raise UsageError("properties are non-empty names")
         self.need_proxy = given.get("need_proxy", False)
         self.need_http = given.get("need_http", False)
+        advertised = given.get("advertised_bindings")
+        self.advertised_bindings = _binding_names(advertised) if advertised else ()
         self.key = (
             self.external_ssf,
             bool(self.channel_bindings) or self.unbound,
@@ -210,6 +216,14 @@ def _one_line(address: str | None) -> str | None:
     return address if address is None or address.isprintable() else printable(address)
 
 
+def _binding_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The types of channel binding, checked: a client has them from its peer."""
+    given = tuple(names)
+    if isinstance(names, (str, bytes)) or not all(is_a(name, str) for name in given):
+        raise UsageError("advertised_bindings is a list of names, like 'tls-exporter'")
+    return given
+
+
 def _is_property(name: object) -> bool:
     return isinstance(name, str) and bool(name.strip("*"))
 
@@ -227,6 +241,7 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "properties": Iterable,
     "need_proxy": bool,
     "need_http": bool,
+    "advertised_bindings": Iterable,
 }
 
 # One object for the many sessions that state no facts, or the same few.

@@ -25,6 +25,7 @@ from sasl_core.plugin import (
     SecurityFlag,
     UsageError,
     base_name,
+    is_mechanism_name,
     printable,
 )
 
@@ -115,9 +116,12 @@ def command(
     if user is not None and wanted not in WITHOUT_PASSWORD:
         password = read_line() if pipe else ask(f"Password of {printable(user)}")
     events: list[Traced] = []
-    settings = configuration(
-        config, appname or scheme, more={"allow_anonymous": True} if wanted == ANONYMOUS else None
-    )
+    more: dict[str, object] = {"allow_anonymous": True} if wanted == ANONYMOUS else {}
+    if wanted is not None and is_mechanism_name(wanted):
+        # Chosen so, and not by telling the session of a smaller offer than the server's, which
+        # may be signed (scram_downgrade_protection).
+        more["client_mech_list"] = [wanted]
+    settings = configuration(config, appname or scheme, more=more)
     try:
         with ExitStack() as stack:
             link = stack.enter_context(
@@ -138,7 +142,7 @@ def command(
                 client.session(authid=user, password=password, authzid=authzid, **facts)
             )
             try:
-                link.authenticate(session, None if wanted is None else [wanted])
+                link.authenticate(session, None)
             finally:
                 if bare and _shows_password(client, session.mechanism):
                     note("no TLS to this machine's loopback: allow_cleartext is implied")

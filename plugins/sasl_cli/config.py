@@ -10,7 +10,7 @@ from sasl_cli.inventory import Offered, take
 from sasl_cli.output import fail, note, one_line
 from sasl_cli.settings import APPNAME, Appname, ConfigFile
 from sasl_core import Configuration, Registry
-from sasl_core.plugin import SaslError
+from sasl_core.plugin import SaslError, base_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,12 +85,17 @@ def _sorted(plugins: Iterable[Offered], loaded: Configuration) -> tuple[list[str
         core.canon_user_plugin,
         *(entry.rpartition(":")[2] for entry in core.plugin_list),
     }
+    servers = set(map(base_name, core.mech_list or ()))
     wrong: list[str] = []
     odd: list[str] = []
     for plugin in plugins:
         text = f"{plugin.kind} {plugin.name}: {plugin.reason}"
         given = plugin.name in loaded.plugins_given(plugin.kind)
-        if plugin.name in named or given:
+        if plugin.half:
+            # A mechanism that servers are told to offer, and cannot.
+            if plugin.name in servers and "server" not in plugin.sides:
+                wrong.append(text)
+        elif plugin.name in named or given:
             wrong.append(text)
         elif not plugin.idle:
             odd.append(text)

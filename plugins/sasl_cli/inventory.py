@@ -30,9 +30,10 @@ NO_SIDE = "plugin-no-side"
 class Offered:
     """One plugin.
 
-    `sides`: of a mechanism, "client" and "server". `attests`: it may vouch for users on its
-    own word. `reason`: None when it can be used, else why not. `idle`: it is in order, but lacks
-    options or an extra, and nobody uses it who does not name it.
+    `sides`: of a mechanism, "client" and "server", those that can be used if any can. `attests`:
+    it may vouch for users on its own word. `reason`: why it, or one of its sides, cannot be used;
+    None if all can. `half`: the other side can. `idle`: it is in order, but lacks options or an
+    extra, and nobody uses it who does not name it.
     """
 
     kind: str
@@ -46,6 +47,12 @@ class Offered:
     attests: bool = False
     reason: str | None = None
     idle: bool = False
+    half: bool = False
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be used, on one side at least."""
+        return self.reason is None or self.half
 
 
 def take(configuration: Configuration, registry: Registry) -> list[Offered]:
@@ -100,9 +107,10 @@ def _look(
         except PluginError as error:
             if error.code != NO_SIDE:
                 raise
-    reasons = dict.fromkeys(plug.availability() for plug in plugs.values())
+    reasons = {side: plug.availability() for side, plug in plugs.items()}
+    usable = tuple(side for side, why in reasons.items() if why is None)
     plug = plugs.get("server") or plugs.get("client")
-    reason = next((reason for reason in reasons if reason is not None), None)
+    reason = next((why for why in reasons.values() if why is not None), None)
     if kind != "mechanisms":
         idle = kind == "canon_user" and reason is not None
         return Offered(kind, name, distribution, version, api, reason=reason, idle=idle)
@@ -113,11 +121,12 @@ def _look(
         distribution,
         version,
         api,
-        tuple(plugs),
+        usable or tuple(plugs),
         _words(mechanism.security_flags),
         _words(mechanism.features),
         isinstance(plug, ServerPlug) and plug.attests,
         reason,
+        half=reason is not None and bool(usable),
     )
 
 

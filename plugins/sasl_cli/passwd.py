@@ -38,6 +38,15 @@ def command(
     realm: Annotated[
         str | None, typer.Option("--realm", metavar="REALM", help="The realm of a bare NAME.")
     ] = None,
+    hashes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hash",
+            metavar="HASH",
+            help="Write a SCRAM verifier of this hash, as SHA-256; may be repeated. "
+            "[default: scram_hashes]",
+        ),
+    ] = None,
     db: Database = None,
     config: ConfigFile = None,
     appname: Appname = APPNAME,
@@ -45,8 +54,8 @@ def command(
     """Set a user's password.
 
     Asks for it twice, or reads it with -p. The stores keep verifiers, from which nobody reads
-    the password; the old password's verifiers are gone afterwards. Each store and mechanism
-    that keeps a secret is listed with what it did.
+    the password: one for each hash of scram_hashes, or of --hash. The old password's verifiers
+    are gone afterwards. Each store and mechanism that keeps a secret is listed with what it did.
     """
     if create and disable:
         raise UsageError("-c and -d exclude each other")
@@ -54,7 +63,10 @@ def command(
         raise UsageError("-d takes no password, so -p has nothing to do")
     if realm is not None and "@" in user:
         raise UsageError("the user has a realm already: leave --realm out")
-    settings = configuration(config, appname, db)
+    if disable and hashes:
+        raise UsageError("-d takes no password, so --hash has nothing to do")
+    more = {"scram_hashes": hashes} if hashes else None
+    settings = configuration(config, appname, db, more)
     with Server(APPNAME, "localhost", appname=appname, config=settings, realm=realm) as server:
         if disable:
             password, flags = None, SetpassFlag.DISABLE

@@ -60,7 +60,7 @@ def _print_json(found: Sequence[Offered]) -> None:
             "flags": plugin.flags,
             "features": plugin.features,
             "attests": plugin.attests,
-            "available": plugin.reason is None,
+            "available": plugin.available,
             "reason": plugin.reason,
         }
         for plugin in found
@@ -89,7 +89,7 @@ def _print_tables(out: Console, found: Sequence[Offered]) -> None:
             row = [plugin.name, f"{plugin.distribution} {plugin.version}".strip() or "?"]
             if hooks:
                 row.append("-" if plugin.api is None else str(plugin.api))
-            state = Text(_words(plugin), style="" if plugin.reason is None else "red")
+            state = Text(_words(plugin), style="" if plugin.available else "red")
             table.add_row(*map(Text, row), state)
         out.print(table)
         if kind == "mechanisms":
@@ -103,11 +103,14 @@ def _listed(names: Sequence[str]) -> str:
 
 def _words(plugin: Offered) -> str:
     """What it offers, a line to each of sides, flags and features; or why it cannot be used."""
-    if plugin.reason is not None:
+    if not plugin.available:
         return f"not usable: {plugin.reason}"
     if plugin.kind != "mechanisms":
         return "available"
     lines = [f"available, {' and '.join(plugin.sides)}"]
+    if plugin.half:
+        other = "client" if "server" in plugin.sides else "server"
+        lines.append(f"no {other}: {plugin.reason}")
     if plugin.flags:
         lines.append(f"flags: {' '.join(plugin.flags)}")
     if plugin.features:

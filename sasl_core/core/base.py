@@ -33,6 +33,7 @@ from sasl_core.results import Result
 from sasl_core.runners.jobs import Job
 from sasl_core.runners.once import Once
 from sasl_core.utils import SaslUtils
+from sasl_core.verifier import SCRAM_HASHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +129,8 @@ class Core(ABC):
         _check_word("appname", self.appname)
         self.configuration = _configuration(config, self.appname)
         self.options = options = self.configuration.core
+        # Of a server, fewer: those that its users have verifiers of.
+        self.scram_hashes: tuple[str, ...] = tuple(SCRAM_HASHES)
         # None: every mechanism that is installed.
         self.wanted = options.mech_list if self.side is Side.SERVER else options.client_mech_list
         if realm is not None:

@@ -43,7 +43,8 @@ __all__ = ["ServerCore"]
 _OK: Final = Result.OK
 
 USUAL_HASH: Final = "SHA-256"
-"""The hash of SCRAM that every user is expected to have a verifier of."""
+"""The hash of SCRAM that users have a verifier of unless something else is configured."""
+SCRAM: Final = "SCRAM-"
 
 
 class ServerCore(Core):
@@ -94,7 +95,12 @@ class ServerCore(Core):
             or "auxprop_plugin" in self.configuration.given
             or not self.configuration.plugins_given("auxprop").isdisjoint(options.auxprop_plugin)
         )
-        self.scram_rounds = options.scram_iteration_counter
+        self.scram_hashes = _hashes(options.scram_hashes, self.wanted)
+        self.usual_hash = (
+            USUAL_HASH
+            if USUAL_HASH in self.scram_hashes or not self.scram_hashes
+            else self.scram_hashes[0]
+        )
         self.auto_transition = options.auto_transition is not AutoTransition.NO
         self.transition_plaintext = options.auto_transition is AutoTransition.YES
         self.random_secret = secrets.token_bytes(32)
@@ -142,7 +148,7 @@ class ServerCore(Core):
         return plugs
 
     def secret_plugs(self, only: str | None) -> list[ServerPlug]:
-        """Those that `setpass` asks: of `mech_list`, or `only` that one.
+        """Those that `setpass` asks: of `mech_list` and `scram_hashes`, or `only` that one.
 
         Where none of `mech_list` keeps a secret (PLAIN alone, say) those of all that are
         installed: without their secrets nobody could log in.
@@ -150,10 +156,14 @@ class ServerCore(Core):
         Raises:
             PluginError: `only` is not usable.
         """
-        plugs = self.server_plugs(only)
-        if only is None and self.wanted is not None and not any(map(_keeps_secrets, plugs)):
-            return self._usable(self.registry.names("mechanisms"))
-        return plugs
+        wanted = self.wanted
+        if only is not None or wanted is None:
+            return self.server_plugs(only)
+        # Verifiers may be written for a hash that is not offered yet.
+        declared = self.registry.names("mechanisms")
+        scram = [SCRAM + name for name in self.options.scram_hashes or ()]
+        plugs = self._usable([*wanted, *(name for name in scram if name in declared)])
+        return plugs if any(map(_keeps_secrets, plugs)) else self._usable(declared)
 
     def stores(self) -> tuple[AuxpropPlug, ...]:
         """The property stores, in the order of `auxprop_plugin`.
@@ -214,13 +224,14 @@ class ServerCore(Core):
         The usual one wherever the user has it, so that a derivation costs what it costs for
         a user who is not there; otherwise the strongest that the user has.
         """
+        usual = self.usual_hash
         names = set(user.found.verifiers)
-        if USUAL_HASH in names:
-            return USUAL_HASH
+        if usual in names:
+            return usual
         for value in user.properties.get("*" + VERIFIERS):
             names.add(value.partition(b"$")[0].removeprefix(b"SCRAM-").decode("ascii", "replace"))
         best = [name for name in SCRAM_HASHES if name in names]
-        return USUAL_HASH if USUAL_HASH in names or not best else best[-1]
+        return usual if usual in names or not best else best[-1]
 
     # --- for the record --------------------------------------------------------------------
 
@@ -281,6 +292,19 @@ class ServerCore(Core):
         wanted = self.wanted
         allowed = wanted is None or base in wanted or f"{base}-PLUS" in wanted
         return allowed and bool(self.mechanism(base).features & Feature.CHANNEL_BINDING)
+
+
+def _hashes(given: tuple[str, ...] | None, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The hashes whose verifiers `setpass` writes, and by which users may log in.
+
+    Those of `scram_hashes`, else those that `mech_list` names, else the usual one alone: a
+    hash for which users have no verifier must not be offered, since a client prefers the
+    strongest, and would fail.
+    """
+    if given is not None:
+        return given
+    names = (base_name(name).removeprefix(SCRAM) for name in wanted or () if name.startswith(SCRAM))
+    return tuple(dict.fromkeys(name for name in names if name in SCRAM_HASHES)) or (USUAL_HASH,)
 
 
 def _keeps_secrets(plug: ServerPlug) -> bool:

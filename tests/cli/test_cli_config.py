@@ -99,6 +99,15 @@ def test_all_is_told_at_once(sasl: Sasl) -> None:
     assert len(done.stderr.splitlines()) == 3
 
 
+def test_a_mechanism_that_is_listed_and_not_offered(sasl: Sasl) -> None:
+    """`mech_list` and `scram_hashes` that contradict each other are told; clients go on."""
+    done = check(sasl, 'mech_list = ["SCRAM-SHA-512-PLUS"]\nscram_hashes = ["SHA-256"]\n')
+    assert done.returncode == 1
+    assert "SCRAM-SHA-512: users have no SHA-512 verifiers" in done.stderr
+    assert check(sasl, 'mech_list = ["SCRAM-SHA-512-PLUS"]\n').returncode == 0
+    assert check(sasl, 'client_mech_list = ["SCRAM-SHA-1"]\n').stderr == ""
+
+
 def test_a_canonicaliser_without_its_options_is_a_problem_once_named(sasl: Sasl) -> None:
     """Nobody who does not use map is told of its rules; who names it, or gives it options, is."""
     assert "map" not in check(sasl, "").stderr
@@ -167,6 +176,10 @@ def test_the_built_ins_are_all_there(sasl: Sasl) -> None:
     assert scram["sides"] == ["client", "server"]
     assert {"NOPLAINTEXT", "MUTUAL_AUTH"} <= set(scram["flags"])
     assert "CHANNEL_BINDING" in scram["features"]
+    assert scram["reason"] is None
+    legacy = rows["mechanisms", "SCRAM-SHA-1"]
+    assert (legacy["available"], legacy["sides"]) == (True, ["client"])
+    assert "scram_hashes" in legacy["reason"]
     assert "NOPLAINTEXT" not in rows["mechanisms", "PLAIN"]["flags"]
 
 

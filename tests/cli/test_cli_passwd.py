@@ -42,6 +42,29 @@ def test_a_user_is_made_and_can_log_in(sasl: Sasl) -> None:
     assert not logs_in(sasl, "tim", "another")
 
 
+def test_hashes_of_verifiers(sasl: Sasl) -> None:
+    """--hash replaces those that are configured, and is repeated; a wrong one is named."""
+    done = passwd(sasl, "-c", "-p", "tim", "--hash", "SHA-512", "--hash", "sha-1")
+    assert done.returncode == 0
+    assert lines(done.stdout)[1:] == [
+        "  auxprop:sasldb  ok",
+        "  SCRAM-SHA-1     ok",
+        "  SCRAM-SHA-512   ok",
+    ]
+    shown = sasl.run("users", "--db", str(sasl.db)).stdout
+    assert "SHA-512 (15000 rounds)" in shown
+    assert "SHA-1 (15000 rounds)" in shown
+    assert "SHA-256" not in shown
+    done = passwd(sasl, "-p", "tim")
+    assert "SHA-256 (15000 rounds)" in sasl.run("users", "--db", str(sasl.db)).stdout
+    done = passwd(sasl, "-p", "tim", "--hash", "MD5")
+    assert done.returncode == 1
+    assert "scram_hashes: expected hashes of SCRAM" in done.stderr
+    done = sasl.run("passwd", "--db", str(sasl.db), "-d", "tim", "--hash", "SHA-1")
+    assert done.returncode == 1
+    assert "--hash has nothing to do" in done.stderr
+
+
 def test_without_c_nobody_is_made(sasl: Sasl) -> None:
     """Neither the user nor the file; the advice is to use -c."""
     done = passwd(sasl, "-p", "tim")

@@ -13,7 +13,11 @@ from sasl_core.plugin import AuxpropPlug, Change
 from sasl_core.testing import Credentials, MechanismConformance
 from store_kit import make_verifier
 
-CLEAR = {"allow_cleartext": True, "scram_iteration_counter": 4096, "scram_iteration_cap": 20_000}
+CLEAR: dict[str, object] = {
+    "allow_cleartext": True,
+    "scram_iteration_counter": 4096,
+    "scram_iteration_cap": 20_000,
+}
 
 USERS = {
     "alice": ("wonderland-first", False),
@@ -38,6 +42,7 @@ class Passwords(MechanismConformance):
     proxy_with_their_secret = Credentials("alice", "wonderland-other", authzid="barry")
     config = CLEAR
     packages = ("sasl_mechanisms", "sasl_auxprop")
+    hashes = ("SHA-256",)
 
     def stores(self) -> tuple[AuxpropPlug, ...]:
         store = MemoryStore()
@@ -45,6 +50,7 @@ class Passwords(MechanismConformance):
             store.add_user(
                 name,
                 password=password or None,
+                hashes=self.hashes,
                 disabled=disabled,
                 properties={"mailHost": [b"mx1"]},
             )
@@ -68,15 +74,42 @@ class TestScram(Passwords):
         return attributes.get(b"s"), attributes.get(b"i")
 
 
+BOUND = ConnectionFacts(
+    channel_bindings={"tls-exporter": b"exported by the connection"},
+    binding_policy=BindingPolicy.REQUIRE,
+    external_ssf=128,
+)
+
+
 class TestScramPlus(TestScram):
     """SCRAM-SHA-256-PLUS."""
 
     offered = "SCRAM-SHA-256-PLUS"
-    facts = ConnectionFacts(
-        channel_bindings={"tls-exporter": b"exported by the connection"},
-        binding_policy=BindingPolicy.REQUIRE,
-        external_ssf=128,
-    )
+    facts = BOUND
+
+
+class OtherHash(TestScram):
+    """A member of the family that differs in its hash alone: bits are flipped thinly."""
+
+    bit_flips = 64
+
+
+class TestScramSha512(OtherHash):
+    """SCRAM-SHA-512."""
+
+    mechanism = "SCRAM-SHA-512"
+    hashes = ("SHA-512",)
+    config = {**CLEAR, "mech_list": ["SCRAM-SHA-512"]}
+
+
+class TestScramSha1Plus(OtherHash):
+    """SCRAM-SHA-1-PLUS, the shortest hash, whose base64 ends in another way."""
+
+    mechanism = "SCRAM-SHA-1"
+    hashes = ("SHA-1",)
+    config = {**CLEAR, "scram_hashes": ["SHA-1"]}
+    offered = "SCRAM-SHA-1-PLUS"
+    facts = BOUND
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,10 @@ from sasl_canon.map import MapOptions
 from sasl_canon.precis import PrecisOptions, Profile
 from sasl_core.conf_tables import KINDS
 from sasl_core.config import AutoTransition, Configuration, CoreOptions, LogLevel
+from sasl_core.core import server
 from sasl_core.errors import ConfigError
-from sasl_core.flags import SecurityFlag
+from sasl_core.flags import DowngradePolicy, SecurityFlag
+from sasl_core.options import Rounds
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
@@ -43,10 +45,12 @@ def test_the_default_is_the_documented_one(key: str) -> None:
         assert said == f"{value.name.lower()}` ({value.value})"
     elif isinstance(value, SecurityFlag):
         assert (said, value) == ("none", SecurityFlag.NONE)
-    elif isinstance(value, AutoTransition):
+    elif isinstance(value, AutoTransition | DowngradePolicy):
         assert said == value.value
     elif isinstance(value, bool):
         assert said == ("yes" if value else "no")
+    elif key == "scram_hashes":
+        assert said == f"those in `mech_list` else `{server.USUAL_HASH}"
     elif value is None:
         assert said == "all that are installed"
     else:
@@ -74,9 +78,8 @@ def test_the_bounds_are_the_documented_ones(key: str) -> None:
         "scram_iteration_cap": {"scram_iteration_counter": 4096},
     }.get(key, {})
     for value in (low, high - 1, high):
-        assert (
-            getattr(Configuration.from_mapping({**others, key: value}, "smtp").core, key) == value
-        )
+        read = getattr(Configuration.from_mapping({**others, key: value}, "smtp").core, key)
+        assert read == (Rounds(value) if isinstance(read, Rounds) else value)
     for value in (low - 1, high + 1):
         with pytest.raises(ConfigError, match=f"from {low} to {high}"):
             Configuration.from_mapping({**others, key: value}, "smtp")

@@ -286,10 +286,60 @@ def test_scram_iteration_counter_is_the_rounds_of_new_verifiers(made):
     assert reply.data.endswith(b",i=5000")
 
 
-def challenged(client, rounds):
+@effect_of("scram_hashes")
+def test_scram_hashes_are_written_and_offered(made):
+    """A password gets a verifier of each, and nobody is offered a mechanism of another."""
+    store = MemoryStore()
+    server = made(Server, {"scram_hashes": ["SHA-512", "SHA-1"]}, stores=[store])
+    assert server.setpass("tim", "pencil", SetpassFlag.CREATE).ok
+    assert set(store.read(UserName("tim"), ("authPassword",)).verifiers) == {"SHA-1", "SHA-512"}
+    session = server.session()
+    assert session.mechanisms() == ("SCRAM-SHA-512", "SCRAM-SHA-1")
+    assert "scram_hashes" in session.rejected[SCRAM]
+
+
+@effect_of("scram_downgrade_protection")
+def test_scram_downgrade_protection_signs_the_offer(made):
+    """A server signs it; a client that requires it takes no challenge without it."""
+    plain, signing = (
+        made(Server, OPEN | settings).session().start(SCRAM, b"n,,n=tim,r=aaaaaaaaaaaaaaaa").data
+        for settings in ({}, {"scram_downgrade_protection": "want"})
+    )
+    assert b",h=" not in plain
+    assert b",h=" in signing
+    assert challenged(made(Client, {"scram_downgrade_protection": "want"}), 4096).data
+    with pytest.raises(AuthenticationError) as caught:
+        challenged(made(Client, {"scram_downgrade_protection": "require"}), 4096)
+    assert "scram_downgrade_protection" in str(caught.value.detail)
+
+
+def test_a_hash_may_have_rounds_of_its_own(made):
+    """For new verifiers, decoys, and what a client accepts."""
+    settings = {"scram_hashes": ["SHA-256", "SHA-512"], "scram_iteration_counter": "SHA-512:5000"}
+    store = MemoryStore()
+    server = made(Server, settings, stores=[store])
+    for name, rounds in (("SHA-256", 15000), ("SHA-512", 5000)):
+        decoy = server.session().start(f"SCRAM-{name}", b"n,,n=no,r=aaaaaaaaaaaaaaaa").data
+        assert decoy.endswith(b",i=%d" % rounds)
+    assert server.setpass("tim", "pencil", SetpassFlag.CREATE).ok
+    verifiers = store.read(UserName("tim"), ("authPassword",)).verifiers
+    assert {name: each.iterations for name, each in verifiers.items()} == {
+        "SHA-256": 15000, "SHA-512": 5000,
+    }  # fmt: skip
+    client = made(
+        Client, {"scram_iteration_floor": "SHA-512:9000", "scram_iteration_cap": "SHA-512:20000"}
+    )
+    assert challenged(client, 4096)
+    assert challenged(client, 9000, "SCRAM-SHA-512")
+    for rounds in (8999, 20001):
+        with pytest.raises(PeerError, match=f"{rounds} iterations; 9000 to 20000"):
+            challenged(client, rounds, "SCRAM-SHA-512")
+
+
+def challenged(client, rounds, mechanism=SCRAM):
     """The client's answer to a server that asks for so many rounds."""
     session = client.session(authid="tim", password="pencil")
-    nonce = session.start(SCRAM).data.split(b"r=")[1]
+    nonce = session.start(mechanism).data.split(b"r=")[1]
     return session.step(b"r=" + nonce + b"more,s=c2FsdHNhbHRzYWx0c2FsdA==,i=%d" % rounds)
 
 

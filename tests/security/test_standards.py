@@ -27,6 +27,8 @@ ATTACKS = "security/test_catalogue"
 INPUT = "security/test_bad_input"
 UNKNOWN = "security/test_unknown_users"
 SCRAM = "mechanisms/test_scram_exchange"
+FAMILY = "mechanisms/test_scram_family"
+EFFECTS = "core/test_config_effects"
 MESSAGES = "mechanisms/test_scram_messages"
 PLAIN = "mechanisms/test_plain"
 ANONYMOUS = "mechanisms/test_anonymous"
@@ -150,6 +152,19 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "S054": (f"{UNKNOWN}::test_scram_says_the_same", f"{UNKNOWN}::test_salts_outlive_the_server"),
     "S056": (f"{HERE}::test_scram_needs_protection_on_an_open_network",),
     "S057": (f"{VERIFIER}::test_verifier_round_trip", f"{VERIFIER}::test_stored_credentials"),
+    "S058": (
+        f"{FAMILY}::test_each_member_logs_in",
+        f"{EFFECTS}::test_a_hash_may_have_rounds_of_its_own",
+    ),
+    # XEP-0474
+    "S140": (
+        f"{FAMILY}::test_the_published_hash_of_an_offer",
+        f"{FAMILY}::test_a_changed_offer_is_refused",
+    ),
+    "S141": (
+        f"{FAMILY}::test_the_published_hash_of_an_offer",
+        f"{FAMILY}::test_an_offer_that_came_whole",
+    ),
     # RFC 5801, GS2
     "S059": (f"{GS2}::test_valid_headers", f"{GS2}::test_invalid_headers"),
     "S060": (f"{GS2}::test_invalid_headers",),
@@ -205,7 +220,6 @@ LATER: dict[str, str] = {
     # It is off by default, as a test shows; but a user may still be called "anonymous".
     **each(24, 24, "an identity of its own for ANONYMOUS"),
     **each(55, 55, "GS2"),
-    **each(58, 58, "SCRAM with other hashes"),
     **each(62, 62, "GS2"),
     **each(64, 64, "GS2"),
     **each(66, 71, "fetching channel binding data for the application"),
@@ -215,7 +229,8 @@ LATER: dict[str, str] = {
     **each(109, 116, "GSSAPI"),
     **each(117, 122, "the profiles for IMAP and POP3"),
     **each(128, 138, "the profiles for XMPP, LDAP, Kafka and MongoDB"),
-    **each(139, 145, "XMPP's downgrade protection and hashed tokens"),
+    **each(139, 139, "the profiles for XMPP, LDAP, Kafka and MongoDB"),
+    **each(142, 145, "what a client remembers of a server, and hashed tokens"),
     **each(146, 168, "validated tokens"),
     **each(169, 177, "finding and fetching keys"),
 }

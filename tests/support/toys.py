@@ -35,6 +35,7 @@ from sasl_core.plugin import (
     hookimpl,
 )
 from sasl_core.registry import Registry
+from sasl_mechanisms.scram import FAMILY
 
 __all__ = [
     "BUILT_IN",
@@ -68,7 +69,7 @@ BUILT_IN = {
     "mechanisms": {
         "ANONYMOUS": "sasl_mechanisms.anonymous",
         "PLAIN": "sasl_mechanisms.plain",
-        "SCRAM-SHA-256": "sasl_mechanisms.scram",
+        **dict.fromkeys(FAMILY, "sasl_mechanisms.scram"),
     },
     "canon_user": {"INTERNAL": "sasl_canon.internal"},
     "auxprop": {"memory": "sasl_auxprop.memory", "sasldb": "sasl_auxprop.sasldb"},

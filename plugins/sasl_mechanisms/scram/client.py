@@ -16,6 +16,7 @@ from sasl_core.plugin import (
     BindingPolicy,
     ClientContext,
     ClientPlug,
+    DowngradePolicy,
     Feature,
     Gs2Header,
     NeedDerivation,
@@ -34,12 +35,14 @@ from sasl_mechanisms.scram.flags import FLAGS, NONCE_BYTES
 from sasl_mechanisms.scram.messages import (
     ServerFinal,
     auth_message,
+    extension,
     format_client_final,
     format_client_first,
     format_without_proof,
     parse_server_final,
     parse_server_first,
 )
+from sasl_mechanisms.scram.offer import HASH_ATTRIBUTE, offer_hash
 
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslUtils
@@ -96,6 +99,7 @@ class ScramClient(ClientPlug):
         self._hash = hash_name
         self._digest = SCRAM_HASHES[hash_name][0]
         self._keys = utils.shared("scram-client-keys", lambda: ClientKeys(utils.random(32)))
+        self._downgrade = utils.scram_downgrade_protection
 
     def converse(self, ctx: ClientContext) -> Needs[Success]:
         authid, password, authzid = yield from ctx.ask(
@@ -114,7 +118,10 @@ class ScramClient(ClientPlug):
             ctx.refuse_server(first.error)
         if not first.nonce.startswith(client_nonce) or len(first.nonce) == len(client_nonce):
             raise PeerError("server-first: the nonce does not continue ours", code="scram-nonce")
-        floor, cap = ctx.utils.scram_rounds_floor, ctx.utils.scram_rounds_cap
+        if self._downgrade is not DowngradePolicy.OFF:
+            self._check_offer(ctx, extension(first.extensions, HASH_ATTRIBUTE))
+        utils = ctx.utils
+        floor, cap = utils.scram_rounds_floor(self._hash), utils.scram_rounds_cap(self._hash)
         if not floor <= first.iterations <= cap:
             raise PeerError(
                 f"server-first: {first.iterations} iterations; {floor} to {cap} are accepted "
@@ -144,6 +151,24 @@ class ScramClient(ClientPlug):
         if not kept:
             self._keys.keep(label, keys)
         return Success(peer=peer)
+
+    def _check_offer(self, ctx: ClientContext, given: bytes | None) -> None:
+        """Refuse a server that offered something else than what we have heard (XEP-0474).
+
+        Whether the server has said so is known with its signature; that it may be an attacker
+        who says so is a reason to give away no proof.
+        """
+        if given is None:
+            if self._downgrade is DowngradePolicy.REQUIRE:
+                ctx.refuse(
+                    "the server does not sign its offer of mechanisms (h=, XEP-0474), as "
+                    "scram_downgrade_protection demands"
+                )
+        elif given != offer_hash(self._hash, ctx.offered, ctx.facts.advertised_bindings):
+            ctx.refuse(
+                "the mechanisms that we were offered are not those that the server offered: "
+                "somebody may have removed some (scram_downgrade_protection)"
+            )
 
     @staticmethod
     def _header(

@@ -47,6 +47,7 @@ __all__ = [
     "ServerFinal",
     "ServerFirst",
     "auth_message",
+    "extension",
     "format_client_final",
     "format_client_first",
     "format_server_error",
@@ -339,6 +340,14 @@ def format_server_error(value: str) -> bytes:
 def auth_message(client_first_bare: bytes, server_first: bytes, without_proof: bytes) -> bytes:
     """Return AuthMessage, which both sides sign (RFC 5802 section 3)."""
     return b"%b,%b,%b" % (client_first_bare, server_first, without_proof)
+
+
+def extension(extensions: bytes, letter: bytes) -> bytes | None:
+    """The value of the optional attribute `letter`, None if there is none."""
+    for part in extensions.split(b","):
+        if part.startswith(letter + b"="):
+            return part[2:]
+    return None
 
 
 def _server_error(code: str, name: str, message: bytes) -> ServerFinal:

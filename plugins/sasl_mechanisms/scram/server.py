@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import (
     VERIFIERS,
+    DowngradePolicy,
     Feature,
     NeedDerivation,
     NeedPeer,
@@ -34,6 +35,7 @@ from sasl_mechanisms.scram.messages import (
     parse_client_final,
     parse_client_first,
 )
+from sasl_mechanisms.scram.offer import HASH_ATTRIBUTE, offer_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +59,13 @@ class ScramServer(ServerPlug):
         self.hash_bits = bits
         self._hash = hash_name
         self._utils = utils
+        self._signs_offer = utils.scram_downgrade_protection is not DowngradePolicy.OFF
+        self._has_verifiers = hash_name in utils.scram_hashes
+
+    def availability(self) -> str | None:
+        if self._has_verifiers:
+            return None
+        return f"users have no {self._hash} verifiers: {self._hash} is not in scram_hashes"
 
     def converse(self, ctx: ServerContext) -> Needs[Success]:
         message = yield from _FIRST
@@ -70,7 +79,8 @@ class ScramServer(ServerPlug):
         user = yield from NeedUser(first.username, gs2.authzid, _PROPERTIES)
         verifier = ctx.verifier(user, self._hash)
         nonce = first.nonce + b64encode(ctx.utils.random(NONCE_BYTES))
-        server_first = format_server_first(nonce, verifier.salt, verifier.iterations)
+        extensions = self._signed_offer(ctx) if self._signs_offer else b""
+        server_first = format_server_first(nonce, verifier.salt, verifier.iterations, extensions)
 
         message = yield from NeedPeer(server_first)
         try:
@@ -93,6 +103,11 @@ class ScramServer(ServerPlug):
         signed = auth_message(first.bare, server_first, final.without_proof)
         verified = ctx.verify_scram(user, verifier, signed, final.proof)
         return Success(verified, data=format_server_final(server_signature(verifier, signed)))
+
+    def _signed_offer(self, ctx: ServerContext) -> bytes:
+        """Attribute `h`, which is signed with the rest of server-first (XEP-0474)."""
+        value = offer_hash(self._hash, ctx.offered, ctx.facts.advertised_bindings)
+        return b"%b=%b" % (HASH_ATTRIBUTE, value)
 
     def _check_flag(self, ctx: ServerContext, gs2: Gs2Header) -> None:
         """RFC 5802 section 6: the flag agrees with the name, and nobody removed -PLUS."""
@@ -124,12 +139,16 @@ class ScramServer(ServerPlug):
     def setpass(
         self, user: UserName, password: bytes | None, flags: SetpassFlag
     ) -> Needs[Mapping[str, tuple[bytes, ...]] | None]:
-        """A new verifier with a new salt; the glue stores it."""
-        del user, flags
+        """A new verifier with a new salt; the glue stores it.
+
+        Only of a hash in `scram_hashes`, unless this mechanism alone is asked.
+        """
+        if not self._has_verifiers and not flags & SetpassFlag.CURMECH_ONLY:
+            return None
         if password is None:
             return {}
         salt = self._utils.random(SALT_BYTES)
-        rounds = self._utils.scram_rounds
+        rounds = self._utils.scram_rounds(self._hash)
         salted = yield from NeedDerivation(self._hash, password, salt, rounds)
         verifier = verifier_from_salted_password(self._hash, salted, salt, rounds)
         return {VERIFIERS: (format_verifier(verifier),)}
