@@ -13,6 +13,7 @@ from typing import TypeAlias
 import pytest
 
 from mailhost import CLEAR, PASSWORD, USER, Authority, MailHost, make_authority
+from peers import SEARCHED
 from sasl_core import BindingPolicy
 from sasl_tls import ServerTls
 
@@ -49,7 +50,7 @@ def need() -> Need:
         )
 
     def find(name: str) -> str:
-        path = name if "::" in name and has_module(name) else shutil.which(name)
+        path = name if "::" in name and has_module(name) else shutil.which(name, path=SEARCHED)
         if path is None:
             _absent(name)
         return str(path)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,8 +9,9 @@ from typing import TypeAlias
 
 import pytest
 
-from cyrus import CLIENT_GREETING, SEARCHED, SERVER_GREETING, hear, say
-from peers import SECONDS, Dialogue, run
+from cyrus import CLIENT_GREETING, SERVER_GREETING, hear, say
+from peers import Dialogue, run
+from postgres import Postgres, serving_postgres
 from sasl_auxprop.sasldb import SqliteStore
 from sasl_cli.app import run as sasl
 from sasl_core import Client, Server, SetpassFlag, UserName
@@ -57,16 +53,12 @@ def filled(database: Path, *users: str) -> None:
 # --- Cyrus SASL --------------------------------------------------------------------------------
 
 
-def cyrus_program(need: Need, name: str) -> str:
-    return shutil.which(name, path=SEARCHED) or need(name)
-
-
 def test_users_of_saslpasswd2_come_over(need: Need, tmp_path: Path) -> None:
     """Dumped with and without -p: plaintext is derived, and each logs in with its password."""
     theirs = tmp_path / "sasldb2"
     users = {"tim": "pencil", "ann": "back\\slash", "bob": "p\u00e4ss w\u00f6rd"}
     for user, password in users.items():
-        command = [cyrus_program(need, "saslpasswd2"), "-p", "-c", "-f", str(theirs)]
+        command = [need("saslpasswd2"), "-p", "-c", "-f", str(theirs)]
         run([*command, "-u", "localhost", user], tmp_path, password).expect(0)
     for place, options in enumerate((["-p"], [])):
         dump = tmp_path / f"dump{place}"
@@ -88,7 +80,7 @@ def test_cyrus_takes_our_verifiers(need: Need, tmp_path: Path) -> None:
     arguments = ["users", "export", "--format", "cyrus", "--realm", "localhost"]
     assert sasl([*arguments, "--db", str(ours), "-o", str(dump)]) == 0
     run([need("db5.3_load"), "-f", str(dump), str(theirs)], tmp_path).expect(0)
-    listed = run([cyrus_program(need, "sasldblistusers2"), "-f", str(theirs)], tmp_path)
+    listed = run([need("sasldblistusers2"), "-f", str(theirs)], tmp_path)
     assert listed.expect(0) == 0
     assert "tim@localhost: authPassword" in listed.output
     assert scram_with_cyrus(need, tmp_path, theirs, "tim", "mit")
@@ -100,7 +92,7 @@ def scram_with_cyrus(need: Need, home: Path, database: Path, user: str, password
     (home / "sample.conf").write_text(
         f"auxprop_plugin: sasldb\nsasldb_path: {database}\nmech_list: SCRAM-SHA-256\n"
     )
-    command = [need("stdbuf"), "-oL", cyrus_program(need, "sasl-sample-server")]
+    command = [need("stdbuf"), "-oL", need("sasl-sample-server")]
     command += ["-s", "imap", "-d", "localhost", "-u", "localhost", "-m", "SCRAM-SHA-256"]
     with (
         Dialogue(command, home, mixed=True) as server,
@@ -148,58 +140,14 @@ def test_gsasl_and_we_write_the_same(need: Need, tmp_path: Path, hash_name: str)
 # --- PostgreSQL --------------------------------------------------------------------------------
 
 
-def postgres_folder() -> Path | None:
-    """Where Debian keeps the server's programs, of the newest version."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
 @pytest.fixture(scope="module")
-def postgres(need: Need) -> Iterator[list[str]]:
-    """A server of our own without TCP; what psql and pg_dumpall take to reach it."""
-    folder = postgres_folder() or Path(need("initdb")).parent
-    # It refuses to run as root, and pytest's folders are for their owner alone.
-    account = "postgres" if os.getuid() == 0 else None
-    home = Path(tempfile.mkdtemp(prefix="sasl-postgresql-"))
-    if account is not None:
-        os.chown(home, pwd.getpwnam(account).pw_uid, -1)
-
-    def call(*command: str) -> None:
-        done = subprocess.run(
-            command,
-            user=account,
-            cwd=home,
-            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-    data = home / "data"
-    control = [str(folder / "pg_ctl"), "-w", "-D", str(data)]
-    try:
-        call(str(folder / "initdb"), "-D", str(data), "-U", "admin", "-A", "trust", "--no-sync")
-        # The administrator is trusted, everybody else proves itself.
-        rules = "local all admin trust\nlocal all all scram-sha-256\n"
-        (data / "pg_hba.conf").write_text(rules)
-        options = f"-c listen_addresses='' -k {home} -F"
-        call(*control, "-o", options, "-l", str(home / "log"), "start")
-        try:
-            yield ["-h", str(home)]
-        finally:
-            call(*control, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(home)
+def postgres(need: Need) -> Iterator[Postgres]:
+    """A server of our own, without TCP."""
+    with serving_postgres(need) as server:
+        yield server
 
 
-def sql(need: Need, postgres: list[str], home: Path, statements: str) -> None:
-    command = [need("psql"), *postgres, "-U", "admin", "-q", "-v", "ON_ERROR_STOP=1", "postgres"]
-    run(command, home, statements).expect(0)
-
-
-def test_roles_of_postgresql_come_over(need: Need, postgres: list[str], tmp_path: Path) -> None:
+def test_roles_of_postgresql_come_over(need: Need, postgres: Postgres, tmp_path: Path) -> None:
     """Of pg_dumpall and of COPY: each logs in with its password; the rest is refused by name."""
     statements = """
         CREATE ROLE tim LOGIN PASSWORD 'pencil';
@@ -209,14 +157,14 @@ def test_roles_of_postgresql_come_over(need: Need, postgres: list[str], tmp_path
         CREATE ROLE old LOGIN PASSWORD 'pencil';
         ALTER ROLE tim SET application_name TO E'a\\nALTER ROLE boss LOGIN PASSWORD ''x'';\\n';
     """
-    sql(need, postgres, tmp_path, statements)
-    dumped = run([need("pg_dumpall"), *postgres, "-U", "admin", "--roles-only"], tmp_path)
+    postgres.sql(statements, tmp_path)
+    dumped = run([need("pg_dumpall"), *postgres.options, "--roles-only"], tmp_path)
     dumped.expect(0)
     copy = (
         "COPY (SELECT rolname, rolcanlogin, rolpassword, rolvaliduntil FROM pg_authid) "
         "TO STDOUT (FORMAT csv, HEADER)"
     )
-    copied = run([need("psql"), *postgres, "-U", "admin", "-qc", copy, "postgres"], tmp_path)
+    copied = run([need("psql"), *postgres.options, "-qc", copy, "postgres"], tmp_path)
     copied.expect(0)
     for name, text in (("dump", dumped.output), ("copy", copied.output)):
         file, ours, report = tmp_path / name, tmp_path / f"{name}.db", tmp_path / f"{name}.jsonl"
@@ -231,17 +179,19 @@ def test_roles_of_postgresql_come_over(need: Need, postgres: list[str], tmp_path
         assert "boss" not in report.read_text()
 
 
-def test_postgresql_takes_our_verifiers(need: Need, postgres: list[str], tmp_path: Path) -> None:
+def test_postgresql_takes_our_verifiers(need: Need, postgres: Postgres, tmp_path: Path) -> None:
     """The exported roles are made, with our verifiers, and log in with the user's password."""
     ours, file = tmp_path / "ours", tmp_path / "roles.sql"
     filled(ours, "eve", "o'b\"r@example.com")
     arguments = ["users", "export", "--format", "postgresql", "--db", str(ours)]
     assert sasl([*arguments, "-o", str(file)]) == 0
-    sql(need, postgres, tmp_path, file.read_text())
-    dumped = run([need("pg_dumpall"), *postgres, "-U", "admin", "--roles-only"], tmp_path)
+    postgres.sql(file.read_text(), tmp_path)
+    dumped = run([need("pg_dumpall"), *postgres.options, "--roles-only"], tmp_path)
     with closing(SqliteStore(ours)) as store:
         kept = store.read(UserName("eve"), [VERIFIERS]).verifiers["SHA-256"]
     assert format_verifier(kept).decode() in dumped.output
     for password, status in (("eve"[::-1], 0), ("wrong", 2)):
-        info = f"host={postgres[1]} user=eve password={password} dbname=postgres"
-        run([need("psql"), info, "-qc", "SELECT 1"], tmp_path).expect(status)
+        info = f"host={postgres.folder} port={postgres.port} user=eve dbname=postgres"
+        run([need("psql"), f"{info} password={password}", "-qc", "SELECT 1"], tmp_path).expect(
+            status
+        )

@@ -15,8 +15,6 @@ is one more challenge, which the client answers with an empty line.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -44,9 +42,6 @@ SUCCESS: Final = "Negotiation complete"
 SERVER_GREETING: Final = b"srv message 1\0"
 CLIENT_GREETING: Final = b"client message 1\0"
 
-# What is sbin is not on everybody's path.
-SEARCHED: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
-
 
 class Cyrus:
     """Cyrus's programs with a user database of their own, in the folder `home`.
@@ -64,7 +59,7 @@ class Cyrus:
             f"sasldb_path: {database}\n"
             "mech_list: PLAIN ANONYMOUS SCRAM-SHA-256\n"
         )
-        command = [self._find("saslpasswd2"), "-p", "-c", "-f", str(database), "-u", REALM, USER]
+        command = [self._need("saslpasswd2"), "-p", "-c", "-f", str(database), "-u", REALM, USER]
         _ = subprocess.run(
             command,
             input=PASSWORD.encode(),
@@ -85,11 +80,8 @@ class Cyrus:
 
     def _run(self, side: Literal["client", "server"], *options: str) -> Dialogue:
         # Without stdbuf they keep what they say until their buffer is full.
-        program = [self._need("stdbuf"), "-oL", self._find(f"sasl-sample-{side}"), "-s", "imap"]
+        program = [self._need("stdbuf"), "-oL", self._need(f"sasl-sample-{side}"), "-s", "imap"]
         return Dialogue([*program, *options], self._home, mixed=True)
-
-    def _find(self, name: str) -> str:
-        return shutil.which(name, path=SEARCHED) or self._need(name)
 
 
 def say(dialogue: Dialogue, side: Literal["C", "S"], message: bytes) -> None:

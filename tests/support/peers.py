@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-__all__ = ["SECONDS", "Dialogue", "Outcome", "run"]
+__all__ = ["SEARCHED", "SECONDS", "Dialogue", "Outcome", "run"]
+
+SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
+"""Where peers are looked for: what is in sbin is not on everybody's path."""
 
 SECONDS = 30.0
 """What a peer may take; one that hangs is killed then, and its test fails."""
