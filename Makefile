@@ -18,16 +18,6 @@ FUZZ_ATTACKS ?= 5000
 # For make bench, as in: make bench BENCH_ARGS="--only scram --json out.json"
 BENCH_ARGS ?=
 
-DEBIAN_PEERS := gsasl swaks curl
-# What swaks needs for TLS: a module of Perl, in a package of its own.
-PERL_PEER    := Net::SSLeay
-PERL_PACKAGE := libnet-ssleay-perl
-# Dovecot's program doveadm, which makes password hashes of every scheme.
-DOVECOT_PEER    := doveadm
-DOVECOT_PACKAGE := dovecot-core
-# Cyrus SASL's sample programs, its mechanisms, and the plugin for its user database.
-CYRUS_PEERS  := sasl2-bin libsasl2-modules libsasl2-modules-db
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv test check format interop peers demo wheel-test matrix fuzz bench clean
@@ -58,7 +48,7 @@ format: $(VENV)/.has-check ## Let ruff mend what it can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-interop: $(VENV)/.has-test peers ## Real peers: gsasl, Cyrus SASL, Dovecot, swaks, curl
+interop: $(VENV)/.has-test peers ## Real peers: gsasl, Cyrus SASL, OpenLDAP, PostgreSQL, Prosody, ...
 	@$(BIN)/pytest tests/interop $(PYTEST_ARGS)
 
 demo: $(VENV)/.has-cli ## A server and a client on loopback; each login drawn
@@ -83,27 +73,9 @@ clean: ## Remove what was made, .venv too
 	rm -rf $(VENV) .venv-3.* .fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Debian packages for the interop tests. Without root or apt the tests that lack their peer are
-# skipped with a reason; with SASL_REQUIRE_PEERS=1, as CI sets, they fail.
+# Debian packages for the interop tests, where there is root and apt.
 peers:
-	@missing=; for peer in $(DEBIAN_PEERS); do \
-	  command -v $$peer >/dev/null 2>&1 || missing="$$missing $$peer"; \
-	done; \
-	perl -M$(PERL_PEER) -e1 >/dev/null 2>&1 || missing="$$missing $(PERL_PACKAGE)"; \
-	command -v $(DOVECOT_PEER) >/dev/null 2>&1 || missing="$$missing $(DOVECOT_PACKAGE)"; \
-	for package in $(CYRUS_PEERS); do \
-	  dpkg-query --show --showformat='$${db:Status-Status}\n' $$package 2>/dev/null \
-	    | grep -qx installed || missing="$$missing $$package"; \
-	done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then \
-	  echo "not installed:$$missing (needs root and apt-get)"; exit 0; \
-	fi; \
-	echo "installing$$missing"; \
-	export DEBIAN_FRONTEND=noninteractive; \
-	log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	{ apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; } \
-	  >"$$log" 2>&1 </dev/null || { cat "$$log"; exit 1; }
+	@bash .ci/peers
 
 # ---------------------------------------------------------------------------------------------------
 # One environment, five fillings, each with a stamp of its own.

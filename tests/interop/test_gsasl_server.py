@@ -29,7 +29,7 @@ pytestmark = pytest.mark.interop
 Need: TypeAlias = Callable[[str], str]
 
 PASSWORD = "pencil"
-MECHANISMS = ["PLAIN", "SCRAM-SHA-256"]
+MECHANISMS = ["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"]
 SALT = "W22ZaJ0SNY7soEsUEjb6gQ=="
 
 

@@ -10,7 +10,7 @@ import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 from daemons import free_port, home_of, running
 from mailhost import Authority
@@ -84,7 +84,7 @@ class XmppClient:
 
     def open(self) -> ET.Element:
         """Begin a stream; the features that the server tells."""
-        self._parser = ET.XMLPullParser(["start", "end"])
+        self._parser: Any = ET.XMLPullParser(["start", "end"])
         self._depth = 0
         self._send(
             "<?xml version='1.0'?><stream:stream to='localhost' version='1.0' "
@@ -145,10 +145,10 @@ class XmppClient:
         """The next whole element of the stream."""
         while True:
             for event, element in self._parser.read_events():
-                assert isinstance(element, ET.Element)
                 self._depth += 1 if event == "start" else -1
                 if event == "end" and self._depth == 1:
-                    return element
+                    found: ET.Element = element
+                    return found
             part = self.socket.recv(65536)
             assert part, "the server closed the connection"
             self._parser.feed(part)
