@@ -37,8 +37,7 @@ __all__ = [
     "SCRAM_HASHES",
     "ScramVerifier",
     "client_proof",
-    "decoy_octets",
-    "decoy_of",
+    "decoy_verifier",
     "derive",
     "format_verifier",
     "parse_verifier",
@@ -243,39 +242,37 @@ def server_signature(verifier: ScramVerifier, auth_message: bytes) -> bytes:
     return hmac(verifier.server_key, auth_message, SCRAM_HASHES[verifier.hash][0])
 
 
-def decoy_octets(secret: bytes, hash: str, user: str) -> bytes:  # noqa: A002
-    """Return the 64 octets that the decoy of `user` is made of.
-
-    The same user, hash and secret give the same octets each time; without the secret they
-    cannot be told from random ones. They come from BLAKE2b keyed by a prefix: it needs no
-    nested hash to be a MAC (RFC 7693 section 2.9), and one call costs a third of HMAC, on
-    a path that every login takes. The construction is fixed: another one would give
-    unknown users new salts, and only them.
-
-    Raises:
-        UsageError: unknown hash, or a secret under 16 octets.
-    """
-    label = _LABELS.get(hash)
-    if label is None or len(secret) < 16:
-        _ = _algorithm(hash)
-        raise UsageError("a decoy needs a secret of 16 octets or more")
-    return blake2b(secret + label + user.encode("utf-8", "surrogatepass")).digest()
-
-
-def decoy_of(octets: bytes, hash: str, iterations: int, salt_size: int = 16) -> ScramVerifier:  # noqa: A002
+def decoy_verifier(
+    secret: bytes,
+    hash: str,  # noqa: A002
+    user: str,
+    iterations: int,
+    salt_size: int = 16,
+) -> ScramVerifier:
     """Return the verifier that stands in for a user who has none.
 
-    It looks like a real one; `octets` are `decoy_octets`. The first half of them is the
-    salt. Both keys are made of the other half, and not independent of each other: the
-    caller refuses whoever logs in against a decoy, whatever the proof.
+    The same user, hash and secret give the same salt each time, as a real account would;
+    without the secret it cannot be told from a random one.
+
+    All of it comes from 64 octets of BLAKE2b keyed by a prefix: it needs no nested hash to
+    be a MAC (RFC 7693 section 2.9), and one call costs a third of HMAC, on a path that every
+    login takes. The first half is the salt. Both keys are made of the other half, and not
+    independent of each other: the caller refuses whoever logs in against a decoy, whatever
+    the proof. The construction is fixed: another one would give unknown users new salts,
+    and only them.
 
     Raises:
-        UsageError: unknown hash, or a salt size not from 1 to 32.
+        UsageError: unknown hash, a secret under 16 octets, or a salt size not from 1 to 32.
     """
-    size = _algorithm(hash)[1]
-    if not 0 < salt_size <= DECOY_SALT_LIMIT:
-        raise UsageError(f"the salt of a decoy has 1 to {DECOY_SALT_LIMIT} octets")
-    key = (octets[DECOY_SALT_LIMIT:] * 2)[:size]
+    size = (SCRAM_HASHES.get(hash) or _algorithm(hash))[1]
+    if len(secret) < 16 or not 0 < salt_size <= DECOY_SALT_LIMIT:
+        raise UsageError(
+            f"a decoy needs a secret of 16 octets or more, and a salt of 1 to {DECOY_SALT_LIMIT}"
+        )
+    octets = blake2b(secret + _LABELS[hash] + user.encode("utf-8", "surrogatepass")).digest()
+    key = octets[DECOY_SALT_LIMIT:]
+    if size != len(key):
+        key = (key * 2)[:size]
     return ScramVerifier(hash, iterations, octets[:salt_size], key, key[::-1])
 
 

@@ -25,7 +25,7 @@ from sasl_core.needs import (
 from sasl_core.outcome import MINT, Verified
 from sasl_core.properties import HASHES, PASSWORD, VERIFIERS
 from sasl_core.results import Result
-from sasl_core.verifier import decoy_octets, decoy_of, parse_verifier, proof_matches
+from sasl_core.verifier import decoy_verifier, parse_verifier, proof_matches
 
 if TYPE_CHECKING:
     from sasl_core.core import ServerCore
@@ -44,6 +44,16 @@ __all__ = ["ServerContext"]
 KNOWN = frozenset({Result.OK, Result.NOVERIFY})
 INVALID_PROOF = b"e=invalid-proof"
 SECRETS = tuple(star + name for star in ("*", "") for name in (PASSWORD, VERIFIERS, HASHES))
+
+# Why a decoy was given, and what the administrator is told.
+_WHY = {result: (f"the store says {result.name} of user", result) for result in Result} | {
+    Result.NOUSER: ("no such user:", Result.NOUSER),
+    Result.DISABLED: ("the user is disabled:", Result.DISABLED),
+    Result.OK: (
+        "the user has no verifier of this hash; set the password again:",
+        Result.NOUSERPASS,
+    ),
+}
 
 # What is kept of a look-up when its exchange is over.
 _BARE = {result: Found(result) for result in Result}
@@ -138,27 +148,29 @@ class ServerContext(Context["ServerCore"]):
         iterations); `verify_scram` refuses it always. It is the same each time for the
         same name.
         """
-        found = user.found
+        core, found = self._core, user.found
+        seen, rounds = core.decoy_rounds
+        if seen is not found.decoy_iterations:
+            rounds = core.look_at_rounds(found)
         # Always made, so that nobody's look-up is cheaper than another's.
-        octets = decoy_octets(
-            found.decoy_secret or self._core.decoy_secret(), hash_name, user.authid
+        decoy = decoy_verifier(
+            found.decoy_secret or core.decoy_secret(), hash_name, user.authid, rounds[hash_name]
         )
-        verifier = None
-        if found.result is _OK:
-            verifier = found.verifiers.get(hash_name) or self._stored(user, hash_name)
+        verifier = found.verifiers.get(hash_name)
+        if found.result is not _OK:
+            verifier = None
+        else:
+            verifier = verifier or self._stored(user, hash_name)
             if verifier is not None and cap is not None and verifier.iterations > cap:
                 self.seterror(
                     f"the verifier of {user.authid!r} has {verifier.iterations} iterations, more "
                     "than scram_iteration_cap; set the password anew"
                 )
                 verifier = None
-        real = verifier is not None
         if verifier is None:
-            options = self._core.options
-            rounds = found.decoy_rounds(hash_name) or options.scram_iteration_counter.of(hash_name)
-            rounds = min(rounds, options.scram_iteration_cap.of(hash_name))
-            verifier = decoy_of(octets, hash_name, rounds)
-        self._issued = verifier, user, real
+            self._issued = decoy, user, False
+            return decoy
+        self._issued = verifier, user, True
         return verifier
 
     @property
@@ -200,17 +212,9 @@ class ServerContext(Context["ServerCore"]):
                 "the verifier is not of this exchange", result=Result.FAIL, wire=INVALID_PROOF
             )
         if not issued[2]:
-            result = user.found.result
-            why = {
-                Result.NOUSER: "no such user",
-                Result.DISABLED: "the user is disabled",
-                Result.OK: f"the user has no {verifier.hash} verifier; set the password again",
-            }.get(result, f"the store says {result.name}")
-            self.refuse(
-                f"{why}: {user.authid!r}",
-                result=Result.NOUSERPASS if result is Result.OK else result,
-                wire=INVALID_PROOF,
-            )
+            # As many steps as for a wrong proof: one text, and one refusal.
+            detail, result = _WHY[user.found.result]
+            self.refuse(f"{detail} {user.authid!r}", result=result, wire=INVALID_PROOF)
         if not matches:
             self.refuse(f"wrong proof for user {user.authid!r}", wire=INVALID_PROOF)
         return self._grant(user, "scram")

@@ -41,6 +41,7 @@ __all__ = ["ServerCore"]
 
 
 _OK: Final = Result.OK
+_NONE_YET: Final = object()
 
 USUAL_HASH: Final = "SHA-256"
 """The hash of SCRAM that users have a verifier of unless something else is configured."""
@@ -105,6 +106,8 @@ class ServerCore(Core):
         self.transition_plaintext = options.auto_transition is AutoTransition.YES
         self.random_secret = secrets.token_bytes(32)
         self.first_secret: bytes | None = None
+        # What the last look-up said of a store's rounds, and the rounds of decoys by hash.
+        self.decoy_rounds: tuple[object, dict[str, int]] = (_NONE_YET, {})
         self.listeners: tuple[Callable[[AuditEvent], None], ...] = (
             *audit,
             *self._audit_plugins(),
@@ -217,6 +220,19 @@ class ServerCore(Core):
     def decoy_secret(self) -> bytes:
         """The secret that decoys are made from: the first store's, or one of this process."""
         return self.first_secret or self.random_secret
+
+    def look_at_rounds(self, found: Found) -> dict[str, int]:
+        """The rounds of decoys by hash: the store's, as `found` has them, or the configured ones.
+
+        Kept in `decoy_rounds` until a look-up brings others.
+        """
+        counter, cap = self.options.scram_iteration_counter, self.options.scram_iteration_cap
+        rounds = {
+            name: min(found.decoy_rounds(name) or counter.of(name), cap.of(name))
+            for name in SCRAM_HASHES
+        }
+        self.decoy_rounds = found.decoy_iterations, rounds
+        return rounds
 
     def password_hash(self, user: User) -> str:
         """The hash whose verifier checks a password of `user`.

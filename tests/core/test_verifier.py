@@ -21,8 +21,7 @@ from sasl_core.verifier import (
     SCRAM_HASHES,
     ScramVerifier,
     client_proof,
-    decoy_octets,
-    decoy_of,
+    decoy_verifier,
     derive,
     format_verifier,
     parse_verifier,
@@ -256,11 +255,10 @@ def test_misuse_is_a_usage_error() -> None:
         lambda: format_verifier(attrs.evolve(good, iterations=0)),
         lambda: format_verifier(attrs.evolve(good, salt=b"")),
         lambda: format_verifier(attrs.evolve(good, stored_key=bytes(31))),
-        lambda: decoy_octets(SECRET, "MD5", "user"),
-        lambda: decoy_octets(b"short", "SHA-256", "user"),
-        lambda: decoy_of(bytes(64), "MD5", 4096),
-        lambda: decoy_of(bytes(64), "SHA-256", 4096, 0),
-        lambda: decoy_of(bytes(64), "SHA-256", 4096, 33),
+        lambda: decoy_verifier(SECRET, "MD5", "user", 4096),
+        lambda: decoy_verifier(b"short", "SHA-256", "user", 4096),
+        lambda: decoy_verifier(SECRET, "SHA-256", "user", 4096, 0),
+        lambda: decoy_verifier(SECRET, "SHA-256", "user", 4096, 33),
     ]
     for call in calls:
         with pytest.raises(UsageError):
@@ -270,38 +268,34 @@ def test_misuse_is_a_usage_error() -> None:
 @pytest.mark.parametrize("name", SCRAM_HASHES)
 def test_a_decoy_looks_like_a_verifier(name: str) -> None:
     """A decoy has the lengths of a real one, and can be stored and read like it."""
-    decoy = decoy_of(decoy_octets(SECRET, name, "user"), name, 4096, 12)
+    decoy = decoy_verifier(SECRET, name, "user", 4096, 12)
     size = SCRAM_HASHES[name][1]
     assert (len(decoy.salt), len(decoy.stored_key), len(decoy.server_key)) == (12, size, size)
     assert len({decoy.salt, decoy.stored_key[:12], decoy.server_key[:12]}) == 3
     assert parse_verifier(format_verifier(decoy)) == decoy
 
 
-def _decoy(secret: bytes, name: str, user: str, iterations: int) -> ScramVerifier:
-    return decoy_of(decoy_octets(secret, name, user), name, iterations)
-
-
 def test_a_decoy_is_the_same_each_time_and_different_for_everything_else() -> None:
     """User, hash and secret decide on a decoy, and none of them can stand in for another."""
-    first = _decoy(SECRET, "SHA-256", "user", 4096)
-    assert first == _decoy(SECRET, "SHA-256", "user", 4096)
+    first = decoy_verifier(SECRET, "SHA-256", "user", 4096)
+    assert first == decoy_verifier(SECRET, "SHA-256", "user", 4096)
     others = [
-        _decoy(SECRET, "SHA-256", "user2", 4096),
-        _decoy(SECRET, "SHA-256", "", 4096),
-        _decoy(SECRET, "SHA-512", "user", 4096),
-        _decoy(SECRET[:-1], "SHA-256", "user", 4096),
-        _decoy(SECRET + b"S", "SHA-256", "user", 4096),
-        _decoy(SECRET, "SHA-256", "\ud800", 4096),
+        decoy_verifier(SECRET, "SHA-256", "user2", 4096),
+        decoy_verifier(SECRET, "SHA-256", "", 4096),
+        decoy_verifier(SECRET, "SHA-512", "user", 4096),
+        decoy_verifier(SECRET[:-1], "SHA-256", "user", 4096),
+        decoy_verifier(SECRET + b"S", "SHA-256", "user", 4096),
+        decoy_verifier(SECRET, "SHA-256", "\ud800", 4096),
     ]
     assert len({first.salt, *(other.salt for other in others)}) == 7
     assert len({first.server_key, *(other.server_key for other in others)}) == 7
-    assert _decoy(SECRET, "SHA-256", "user", 15_000).salt == first.salt
+    assert decoy_verifier(SECRET, "SHA-256", "user", 15_000).salt == first.salt
 
 
 def test_the_decoys_construction_is_fixed() -> None:
     """An update must not give unknown users, and only them, new salts."""
     octets = hashlib.blake2b(SECRET + b"\0SHA-256\0" + "us\u00e9r".encode()).digest()
-    assert _decoy(SECRET, "SHA-256", "us\u00e9r", 4096) == ScramVerifier(
+    assert decoy_verifier(SECRET, "SHA-256", "us\u00e9r", 4096) == ScramVerifier(
         "SHA-256", 4096, octets[:16], octets[32:], octets[:31:-1]
     )
 
