@@ -120,6 +120,9 @@ class BindingPolicy(Enum):
     WANT = "want"
     REQUIRE = "require"
 
+    # Each is one object; the hash of an Enum is a call of Python's, and every session has one.
+    __hash__ = object.__hash__
+
 
 class DowngradePolicy(Enum):
     """What is done against a changed offer of mechanisms (XEP-0474).

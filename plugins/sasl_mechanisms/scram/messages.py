@@ -243,8 +243,7 @@ def parse_client_final(message: bytes, nonce: bytes | None = None) -> ClientFina
     """Parse a client-final-message.
 
     `nonce`: the one of the exchange, if it is known. It decides nothing, and whether the
-    message has it is the caller's to check; a message that has, and no channel binding, is
-    only faster to read.
+    message has it is the caller's to check; a message that has it is only faster to read.
 
     Raises:
         PeerError: it is malformed; code "scram-client-final".
@@ -252,14 +251,18 @@ def parse_client_final(message: bytes, nonce: bytes | None = None) -> ClientFina
     if len(message) > MESSAGE_LIMIT:
         _too_long("scram-client-final", "client-final")
     if nonce is not None:
-        # As nearly every client sends it: all before the proof is known, byte for byte.
-        without_proof = b"c=biws,r=" + nonce
-        rest = message.removeprefix(without_proof)
-        if rest.startswith(b",p=") and len(rest) > 3 and len(rest) < len(message):
+        # As nearly every client sends it, without extensions: binding, this nonce, proof.
+        without_proof, _, proof = message.rpartition(b",p=")
+        tail = b",r=" + nonce
+        if proof and without_proof.startswith(b"c=") and without_proof.endswith(tail):
+            encoded = without_proof[2 : -len(tail)]
             try:
-                return ClientFinal(b"n,,", nonce, b64decode(rest[3:]), without_proof)
+                binding = b"n,," if encoded == b"biws" else encoded and b64decode(encoded)
+                decoded = b64decode(proof)
             except PeerError as error:
                 raise _not_base64("client-final: c= or p=", "scram-client-final") from error
+            if binding:
+                return ClientFinal(binding, nonce, decoded, without_proof)
     match = _CLIENT_FINAL(message)
     if match is None:
         _refuse("scram-client-final", "client-final", message, b"cr", last=b"p")
