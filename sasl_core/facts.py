@@ -199,6 +199,8 @@ class Facts(Sealed):
         data = self.channel_bindings.get(name)
         if data is None:
             return None
+        if isinstance(data, bytes) and data:
+            return data
         value = call(f"the data of channel binding {name!r}", data) if callable(data) else data
         if not isinstance(cast("object", value), bytes) or not value:
             raise UsageError(f"channel binding {name!r} has no data")

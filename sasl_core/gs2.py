@@ -50,6 +50,11 @@ class Gs2Header:
 # Almost every client sends one of these two, so they are made once.
 _PLAIN: Final = Gs2Header("n")
 _ABLE: Final = Gs2Header("y")
+# And those that bind, one of these three (RFC 9266, RFC 5929).
+_BOUND: Final = {
+    f"p={name}".encode(): Gs2Header("p", name)
+    for name in ("tls-exporter", "tls-unique", "tls-server-end-point")
+}
 
 
 def parse_gs2(message: bytes) -> tuple[Gs2Header, bytes]:
@@ -66,6 +71,10 @@ def parse_gs2(message: bytes) -> tuple[Gs2Header, bytes]:
         return _PLAIN, message[3:]
     if start == b"y,,":
         return _ABLE, message[3:]
+    head, _, rest = message.partition(b",,")
+    bound = _BOUND.get(head)
+    if bound is not None and len(rest) < len(message) - len(head):
+        return bound, rest
     match = _HEADER.match(message)
     if match is None:
         raise PeerError(_fault(message), code="gs2")

@@ -86,7 +86,16 @@ class Permit:
     cost a microsecond each. `base` is the name without -PLUS.
     """
 
-    __slots__ = ("base", "demanding", "mutual_auth", "plug", "plus", "server_first", "utils")
+    __slots__ = (
+        "base",
+        "falls_short",
+        "must_bind",
+        "mutual_auth",
+        "plug",
+        "plus",
+        "server_first",
+        "utils",
+    )
 
     def __init__(
         self, name: str, plug: Any, utils: SaslUtils, facts: Facts, security: SecurityProperties
@@ -97,12 +106,9 @@ class Permit:
         self.utils = utils
         self.server_first = bool(plug.features & Feature.SERVER_FIRST)
         self.mutual_auth = bool(plug.security_flags & SecurityFlag.MUTUAL_AUTH)
-        # Whether an exchange can end in a way that this connection does not allow.
-        self.demanding = (
-            self.plus
-            or facts.binding_policy is BindingPolicy.REQUIRE
-            or facts.external_ssf < (facts.security or security).min_ssf
-        )
+        # What an exchange must not end without: channel binding; a layer, for strength.
+        self.must_bind = self.plus or facts.binding_policy is BindingPolicy.REQUIRE
+        self.falls_short = facts.external_ssf < (facts.security or security).min_ssf
 
 
 class Core(ABC):

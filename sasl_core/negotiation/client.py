@@ -407,8 +407,10 @@ class ClientNegotiation(Negotiation):
                 self._abandon("promises mutual authentication, and returned no verified peer")
         elif type(peer) is not VerifiedPeer or peer.origin is not context:
             self._abandon("returned a verified peer of another exchange")
-        if permit.demanding or self.layer is not None:
-            self._check_demands(context)
+        if permit.must_bind and context.bound is None:
+            context.refuse("the exchange ended without channel binding", result=Result.BADBINDING)
+        if permit.falls_short or self.layer is not None:
+            self._check_strength(context)
         if data is not None and self._over:
             self._over_already()
         self._exchange = NONE
@@ -423,10 +425,7 @@ class ClientNegotiation(Negotiation):
             data = b""
         return self._through(data)
 
-    def _check_demands(self, context: ClientContext) -> None:
-        """Whatever was chosen at the start: was it bound, and is it strong enough?"""
-        if context.bound is None and (context.plus or self.facts.binding_policy is _REQUIRE):
-            context.refuse("the exchange ended without channel binding", result=Result.BADBINDING)
+    def _check_strength(self, context: ClientContext) -> None:
         problem = self._strength_problem()
         if problem is not None:
             context.refuse(problem, result=Result.TOOWEAK)

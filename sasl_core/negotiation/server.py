@@ -340,8 +340,14 @@ class ServerNegotiation(Identities):
         """The policy is asked, and agrees; what the connection demands is checked once more."""
         permit = self._permit
         # A password that came by another way has no connection to be weak.
-        if (permit is not None and permit.demanding) or self.layer is not None:
-            self._check_demands(context)
+        if permit is not None:
+            if permit.must_bind and context.bound is None:
+                context.refuse(
+                    "the exchange ended without channel binding, which is required",
+                    result=Result.BADBINDING,
+                )
+            if permit.falls_short or self.layer is not None:
+                self._check_strength(context)
         password = context.verified_password
         if password is not None:
             context.verified_password = None
@@ -353,13 +359,7 @@ class ServerNegotiation(Identities):
             return self._finished(context, user)
         return self._last()
 
-    def _check_demands(self, context: ServerContext) -> None:
-        """Whatever was chosen at the start: was it bound, and is it strong enough?"""
-        if context.bound is None and (context.plus or self.facts.binding_policy is _REQUIRE):
-            context.refuse(
-                "the exchange ended without channel binding, which is required",
-                result=Result.BADBINDING,
-            )
+    def _check_strength(self, context: ServerContext) -> None:
         problem = self._strength_problem()
         if problem is not None:
             context.refuse(problem, result=Result.TOOWEAK)
