@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from sasl_tls.der import (
     SEQUENCE,
     Algorithm,
     Reader,
+    first_element,
     parse_algorithm,
     signature_algorithm,
 )
@@ -181,11 +183,18 @@ def reason(error: SaslError) -> str:
     return error.detail if isinstance(error, PeerError) and error.detail else str(error)
 
 
-_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+# As OpenSSL has it: a line by itself, with either of two older labels as well.
+_BEGIN: Final = re.compile(
+    rb"^-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[ \t\r]*$", re.MULTILINE
+)
+_TRUSTED: Final = b"TRUSTED CERTIFICATE"
 
 
 def read_certificate(path: str | Path) -> bytes:
     """The first certificate of a PEM file, in DER: in a chain, the server's own.
+
+    The first is the one that OpenSSL takes for it. What a TRUSTED CERTIFICATE has behind it, for
+    what it is trusted, is sent to nobody and is left out.
 
     Raises:
         ConfigError: the file cannot be read, or holds none.
@@ -196,16 +205,21 @@ def read_certificate(path: str | Path) -> bytes:
     except (OSError, ValueError) as error:
         why = printable(getattr(error, "strerror", None) or error)
     else:
-        _, begin, rest = text.partition(_BEGIN)
-        body, end, _ = rest.partition(_END)
-        if begin and end:
+        begin = _BEGIN.search(text)
+        label = b"" if begin is None else begin[1]
+        body, end, _ = text[0 if begin is None else begin.end() :].partition(
+            b"-----END %b-----" % label
+        )
+        if not label or not end:
+            why = "it holds no certificate in PEM"
+        else:
             try:
                 certificate = binascii.a2b_base64(b"".join(body.split()), strict_mode=True)
+                if label == _TRUSTED:
+                    certificate = first_element(certificate)
                 _ = signature_algorithm(certificate)
             except (ValueError, SaslError):
                 why = "its first certificate cannot be read"
             else:
                 return certificate
-        else:
-            why = "it holds no certificate in PEM"
     raise ConfigError(f"no certificate: {why}", file=shown)

@@ -14,7 +14,7 @@ from typing import Final
 
 from sasl_core.plugin import PeerError, record
 
-__all__ = ["Algorithm", "Reader", "parse_algorithm", "signature_algorithm"]
+__all__ = ["Algorithm", "Reader", "first_element", "parse_algorithm", "signature_algorithm"]
 
 SEQUENCE: Final = 0x30
 BIT_STRING: Final = 0x03
@@ -109,6 +109,17 @@ def signature_algorithm(certificate: bytes) -> Algorithm:
     _ = parts.take(BIT_STRING)
     parts.end()
     return algorithm
+
+
+def first_element(data: bytes) -> bytes:
+    """The SEQUENCE that `data` begins with, without what follows it.
+
+    Raises:
+        PeerError: code `certificate`: it begins with none.
+    """
+    reader = Reader(data)
+    _ = reader.take(SEQUENCE)
+    return data[: len(data) - reader.left]
 
 
 def parse_algorithm(contents: bytes) -> Algorithm:

@@ -1,7 +1,8 @@
 """A server's TLS: which library, which certificate, and what its connections can be bound by.
 
-Invariants: tls-server-end-point is told only of a certificate that was sent on the connection;
-a client that takes -PLUS can be bound.
+Invariants: tls-server-end-point is told only of a certificate that was sent on the connection,
+also across `reload`: a context and its certificate change together; a client that takes -PLUS can
+be bound.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 from sasl_core.plugin import (
     BindingPolicy,
@@ -49,7 +51,9 @@ class ServerTls:
 
     `context`: of `ssl` or of pyOpenSSL. `certificate`: the one certificate that an `ssl`
     context sends, in DER; without it there is no tls-server-end-point. A pyOpenSSL context
-    tells by itself.
+    tells by itself. Load no other certificate into an `ssl` context that was given here:
+    connections would be bound by the old one, and logins fail. `reload`, or a new object, is
+    for that.
 
     Raises:
         UsageError: `context` is neither.
@@ -58,11 +62,19 @@ class ServerTls:
     def __init__(
         self, context: ssl.SSLContext | SSL.Context, certificate: bytes | None = None
     ) -> None:
-        import ssl
-
+        # By context, for a connection keeps the one with which it began.
+        self._certificates: WeakKeyDictionary[ssl.SSLContext, bytes] = WeakKeyDictionary()
+        self._files: tuple[str | Path, str | Path | None] | None = None
         self._ssl: ssl.SSLContext | None = None
         self._pyopenssl: SSL.Context | None = None
+        self._take(context, certificate)
+
+    def _take(self, context: ssl.SSLContext | SSL.Context, certificate: bytes | None) -> None:
+        import ssl
+
         if isinstance(context, ssl.SSLContext):
+            if certificate is not None:
+                self._certificates[context] = certificate
             self._ssl = context
         elif type(context).__module__.partition(".")[0] == "OpenSSL":
             self._pyopenssl = context
@@ -70,7 +82,6 @@ class ServerTls:
             raise UsageError(
                 f"a TLS context is of ssl or of pyOpenSSL, not a {type(context).__name__}"
             )
-        self._certificate = certificate
 
     @classmethod
     def load(
@@ -85,9 +96,23 @@ class ServerTls:
             ConfigError: the files cannot be read, or do not belong together.
             PluginError: code `missing-package`: pyOpenSSL is not installed.
         """
-        if library == "ssl":
-            return cls(_ssl_context(certificate, key), read_certificate(certificate))
-        return cls(_pyopenssl_context(certificate, key))
+        made = cls(*_loaded(certificate, key, library))
+        made._files = (certificate, key)
+        return made
+
+    def reload(self) -> None:
+        """Read the files again that `load` was given: a renewed certificate is there.
+
+        New connections get it, and are bound by it; those that stand keep theirs. If the files
+        cannot be used, nothing changes. Call it from the thread that accepts.
+
+        Raises:
+            ConfigError, PluginError: as `load`.
+            UsageError: `load` did not make this.
+        """
+        if self._files is None:
+            raise UsageError("there are no files to read again: ServerTls.load did not make this")
+        self._take(*_loaded(*self._files, "ssl" if self._pyopenssl is None else "pyopenssl"))
 
     async def accept(
         self,
@@ -156,8 +181,37 @@ class ServerTls:
             return connection, None
         plain: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         # A callback for SNI may have put another context, and so another certificate, in.
-        ours = plain is not None and plain.context is self._ssl
-        return plain, self._certificate if ours else None
+        return plain, None if plain is None else self._certificates.get(plain.context)
+
+
+def _loaded(
+    certificate: str | Path, key: str | Path | None, library: Library
+) -> tuple[ssl.SSLContext | SSL.Context, bytes | None]:
+    if library == "pyopenssl":
+        return _pyopenssl_context(certificate, key), None
+    _check_readable(certificate, key)
+    # OpenSSL opens the file by itself. Renewed in between, it would be bound by another
+    # certificate than it sends.
+    before = read_certificate(certificate)
+    context = _ssl_context(certificate, key)
+    if read_certificate(certificate) != before:
+        raise ConfigError("it was replaced while it was read", file=printable(certificate))
+    return context, before
+
+
+def _check_readable(certificate: str | Path, key: str | Path | None) -> None:
+    """Look for the files first: OpenSSL tells neither which of them is missing, nor why.
+
+    Raises:
+        ConfigError: one cannot be read; it names that one.
+    """
+    for name in (certificate, key or certificate):
+        try:
+            Path(name).open("rb").close()
+            continue
+        except (OSError, ValueError) as error:
+            reason = printable(getattr(error, "strerror", None) or error)
+        raise ConfigError(f"TLS cannot be set up with it: {reason}", file=printable(name))
 
 
 def _ssl_context(certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
@@ -186,15 +240,14 @@ def _pyopenssl_context(certificate: str | Path, key: str | Path | None) -> SSL.C
             code="missing-package",
         )
     else:
+        _check_readable(certificate, key)
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         # A session that cannot be resumed has a tls-unique beyond doubt (`bindings`).
         _ = context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
         _ = context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         try:
-            # What OpenSSL says of a file that is not there is of no use.
             chain, secret = Path(certificate), Path(key or certificate)
-            _ = chain.read_bytes()
             private = _private_key(secret.read_bytes())
             context.use_certificate_chain_file(chain)
             context.use_privatekey(private)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import json
@@ -20,11 +21,11 @@ from hypothesis import strategies as st
 
 from sasl_core import ConfigError, MechanismError, PeerError, Result, SaslError
 from sasl_mechanisms.scram.messages import format_without_proof
-from sasl_tls import read_certificate, server_end_point
+from sasl_tls import ServerTls, read_certificate, server_end_point
 from sasl_tls.bindings import EXPORTER_LABEL, EXPORTER_LENGTH
 from sasl_tls.certificate import signature_hash
 from sasl_tls.der import Algorithm, signature_algorithm
-from tls_kit import Kind, Tls
+from tls_kit import Kind, SslEnd, Tls, server_end, shake_hands
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "channel_binding.json").read_text("utf-8")
@@ -295,6 +296,39 @@ def test_the_first_certificate_of_a_file_is_read(
     assert read_certificate(str(second.certificate)) == second.der
 
 
+@pytest.mark.parametrize("label", [b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b" \n"])
+def test_the_first_certificate_is_openssls_first(
+    certificates: Mapping[Kind, Tls], tmp_path: Path, label: bytes, line_end: bytes
+) -> None:
+    """OpenSSL reads older labels too; what it sends is what tls-server-end-point is of."""
+    leaf, other = certificates["ecdsa"], certificates["rsa"]
+    data = leaf.der
+    if label.startswith(b"TRUSTED"):
+        # For what it is trusted (X509_CERT_AUX): for TLS servers.
+        data += bytes.fromhex("300c300a06082b06010505070301")
+    lines = [b"-----BEGIN %b-----" % label, base64.encodebytes(data).strip()]
+    lines += [b"-----END %b-----" % label, b""]
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(line_end.join(lines) + other.certificate.read_bytes())
+    assert read_certificate(chain) == leaf.der
+    tls = ServerTls.load(chain, leaf.key)  # OpenSSL takes it: key and certificate agree.
+    client = SslEnd(leaf.client(), server=False)
+    shake_hands(server_end(tls), client)
+    assert client.connection.getpeercert(binary_form=True) == leaf.der
+
+
+def test_what_stands_before_the_certificate_may_be_anything(
+    certificates: Mapping[Kind, Tls], tmp_path: Path
+) -> None:
+    """What OpenSSL skips (a subject, an old certificate behind #) is skipped here too."""
+    tls, old = certificates["ecdsa"], certificates["rsa"]
+    commented = b"".join(b"# " + line for line in old.certificate.read_bytes().splitlines(True))
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(b"subject=CN = localhost\n" + commented + tls.certificate.read_bytes())
+    assert read_certificate(chain) == tls.der
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -302,6 +336,8 @@ def test_the_first_certificate_of_a_file_is_read(
         b"-----BEGIN CERTIFICATE-----\n",
         b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n",
         b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END X509 CERTIFICATE-----\n",
         b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec
 from OpenSSL import SSL
 
-from sasl_core import ConfigError, PluginError
-from sasl_tls import ServerTls
-from tls_kit import Kind, SslEnd, Tls, server_end, shake_hands
+from sasl_core import BindingPolicy, ConfigError, PluginError, UsageError
+from sasl_tls import ServerTls, server_end_point
+from tls_kit import Kind, PyOpenSslEnd, SslEnd, Tls, server_end, shake_hands
 
 LIBRARIES = pytest.mark.parametrize("library", ["ssl", "pyopenssl"])
 
@@ -93,7 +94,7 @@ def test_files_that_make_no_server_are_configuration_errors(
         with pytest.raises(ConfigError) as caught:
             ServerTls.load(certificate, key, library)
         shown = f"{caught.value} {caught.value.detail}"
-        assert str(certificate) in shown, what
+        assert str(key if what == "no key" else certificate) in shown, what
         assert "a secret" not in shown
         assert caught.value.__cause__ is None
 
@@ -120,4 +121,74 @@ def test_the_certificate_is_read_when_it_is_loaded(tls: Tls, tmp_path: Path) -> 
     shutil.copy(tls.certificate, certificate)
     loaded = ServerTls.load(certificate, tls.key)
     certificate.unlink()
-    assert loaded._certificate == tls.der
+    transport, sent = connected(loaded)
+    assert (sent, bound_by(loaded, transport)) == (tls.der, server_end_point(tls.der))
+
+
+class Transport:
+    """As much of a transport as `ServerTls.bindings` asks."""
+
+    def __init__(self, end: SslEnd | PyOpenSslEnd) -> None:
+        self._name = "ssl_object" if isinstance(end, SslEnd) else "pyopenssl_connection"
+        self._connection = end.connection
+
+    def get_extra_info(self, name: str) -> object:
+        return self._connection if name == self._name else None
+
+
+def connected(tls: ServerTls) -> tuple[Any, bytes]:
+    """A transport after a handshake, and the certificate that was sent on it."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    server, client = server_end(tls), SslEnd(trusting, server=False)
+    shake_hands(server, client)
+    sent = client.connection.getpeercert(binary_form=True)
+    assert sent is not None
+    return Transport(server), sent
+
+
+def bound_by(tls: ServerTls, transport: Any) -> bytes:
+    """The tls-server-end-point of a connection, which is required."""
+    data = tls.bindings(transport, BindingPolicy.REQUIRE)["tls-server-end-point"]
+    assert isinstance(data, bytes)
+    return data
+
+
+@LIBRARIES
+def test_a_renewed_certificate_is_sent_and_bound_after_reload(
+    certificates: Mapping[Kind, Tls], tmp_path: Path, library: Any
+) -> None:
+    """Both change together; connections that stand keep the certificate that they began with."""
+    old, new = certificates["ecdsa"], certificates["rsa"]
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    shutil.copy(old.certificate, chain)
+    shutil.copy(old.key, key)
+    loaded = ServerTls.load(chain, key, library)
+    before, _ = connected(loaded)
+    shutil.copy(new.certificate, chain)
+    with pytest.raises(ConfigError):
+        loaded.reload()
+    after, sent = connected(loaded)
+    assert (sent, bound_by(loaded, after)) == (old.der, server_end_point(old.der))
+    shutil.copy(new.key, key)
+    loaded.reload()
+    after, sent = connected(loaded)
+    assert (sent, bound_by(loaded, after)) == (new.der, server_end_point(new.der))
+    assert bound_by(loaded, before) == server_end_point(old.der)
+
+
+def test_what_was_not_loaded_cannot_be_reloaded(tls: Tls) -> None:
+    """A context of the application's own came from no files that are known."""
+    made = ServerTls(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), tls.der)
+    with pytest.raises(UsageError, match=r"ServerTls\.load did not make this"):
+        made.reload()
+
+
+@LIBRARIES
+def test_a_missing_key_is_named_and_not_the_certificate(
+    tls: Tls, tmp_path: Path, library: Any
+) -> None:
+    """The file that is not there is the one to look at."""
+    with pytest.raises(ConfigError, match=r"missing\.key: .*No such file") as caught:
+        ServerTls.load(tls.certificate, tmp_path / "missing.key", library)
+    assert str(tls.certificate) not in str(caught.value)
