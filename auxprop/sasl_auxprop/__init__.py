@@ -141,6 +141,9 @@ def user_is_storable(user: UserName) -> bool:
     name, realm = user.name, user.realm
     if not name or len(name) > NAME_LIMIT or len(realm) > NAME_LIMIT or "@" in realm:
         return False
+    # In any text, "a@b" without realm would be the "a" of realm "b".
+    if not realm and "@" in name and UserName.parse(name) != user:
+        return False
     if name.isprintable() and realm.isprintable():
         return True
     return _UNFIT.search(name) is None and _UNFIT.search(realm) is None
@@ -151,13 +154,14 @@ def check_user(user: UserName) -> None:
 
     Raises:
         UsageError: the name is empty, name or realm is too long, holds a control
-            character or half a surrogate pair, or the realm holds an `@`.
+            character or half a surrogate pair, the realm holds an `@`, or there is none
+            and the name reads as one with a realm.
     """
     if not user_is_storable(user):
         raise UsageError(
             f"user {printable(user)!r} cannot be stored: a name has 1 to {NAME_LIMIT} "
             f"characters and a realm at most as many, without control characters and half "
-            f"surrogates, and a realm has no @",
+            f"surrogates; a realm has no @, and a name with one inside has a realm",
             code="bad-user-name",
         )
 
