@@ -31,8 +31,8 @@ def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
 
     Reads it as a server of that name would, and initialises every plugin, so that a plugin's
     options are checked by the plugin itself. Problems of plugins that nothing refers to are
-    warnings; a canonicaliser that only lacks options or an extra is no problem until it is
-    named. Exits with 1 if anything is wrong.
+    warnings; a canonicaliser or a password method that only lacks options or an extra is no
+    problem until it is named. Exits with 1 if anything is wrong.
     """
     try:
         loaded = Configuration.load(appname, path=file)

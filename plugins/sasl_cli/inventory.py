@@ -22,6 +22,11 @@ __all__ = ["Offered", "take"]
 HOOKLESS = ("profiles", "commands")
 """Kinds whose entry point is taken as it is: no API version, no flags."""
 
+IDLE = ("canon_user", "pwcheck")
+"""Kinds whose plugins nobody uses who does not name them."""
+
+NO_PACKAGE = "missing-package"
+"""The code of the error that a plugin lacks an extra."""
 NO_SIDE = "plugin-no-side"
 """The code of the error that a mechanism has no plug for one of the sides: no fault."""
 
@@ -76,7 +81,8 @@ def take(configuration: Configuration, registry: Registry) -> list[Offered]:
                 found.append(_look(registry, server, client, *origin))
             except SaslError as error:
                 reason = error.reason if isinstance(error, PluginError) else str(error)
-                found.append(Offered(*origin, reason=reason))
+                idle = listing.kind in IDLE and error.code == NO_PACKAGE
+                found.append(Offered(*origin, reason=reason, idle=idle))
     return found
 
 
@@ -112,7 +118,7 @@ def _look(
     plug = plugs.get("server") or plugs.get("client")
     reason = next((why for why in reasons.values() if why is not None), None)
     if kind != "mechanisms":
-        idle = kind == "canon_user" and reason is not None
+        idle = kind in IDLE and reason is not None
         return Offered(kind, name, distribution, version, api, reason=reason, idle=idle)
     mechanism = cast("ServerPlug | ClientPlug", plug)
     return Offered(

@@ -117,6 +117,27 @@ def test_a_canonicaliser_without_its_options_is_a_problem_once_named(sasl: Sasl)
         assert "canon_user map: it has no rules" in done.stderr
 
 
+def test_a_password_method_without_its_extra_is_a_problem_once_named(
+    sasl: Sasl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with canonicalisers: whoever checks no hashes of other systems hears nothing of it."""
+
+    def nothing(_: str) -> None:
+        return None
+
+    monkeypatch.setattr("sasl_pwcheck.hashes.find_spec", nothing)
+    done = check(sasl, "")
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in (
+        'pwcheck_method = ["auxprop", "hashes"]',
+        "[pwcheck.hashes]\ndecoys = ['SSHA512']\nweak_schemes = ['SSHA512']",
+    ):
+        done = check(sasl, text)
+        assert done.returncode == 1
+        assert "hashes" in done.stderr
+        assert "pip install 'sasl-core[hashes]'" in done.stderr
+
+
 def test_values_are_not_shown(sasl: Sasl) -> None:
     """What stands in a file may be a secret: an error names the key, not the value."""
     for text in (

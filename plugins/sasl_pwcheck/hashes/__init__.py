@@ -34,8 +34,9 @@ def sasl_pwcheck_init(utils: SaslUtils) -> Sequence[PwcheckPlug]:
     """The configured method.
 
     Raises:
-        ConfigError: a library of an accepted scheme is not installed. Said here and not at
-            a login, where only users of that scheme would see it, and so be told apart.
+        ConfigError: code `missing-package`: a library of an accepted scheme is not
+            installed. Said here and not at a login, where only users of that scheme would
+            see it, and so be told apart.
     """
     options = utils.options(HashesOptions)
     missing: dict[str, list[str]] = {}
@@ -47,6 +48,7 @@ def sasl_pwcheck_init(utils: SaslUtils) -> Sequence[PwcheckPlug]:
         wanted = "; ".join(f"{', '.join(names)} need {of}" for of, names in missing.items())
         raise ConfigError(
             f"{wanted}: pip install 'sasl-core[hashes]', or leave them out of schemes and "
-            "weak_schemes of [pwcheck.hashes]"
+            "weak_schemes of [pwcheck.hashes]",
+            code="missing-package",
         )
     return [Hashes(utils, options)]
