@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sasl_cli.output import columns
+from sasl_cli.output import columns, note, one_line
 from sasl_cli.settings import APPNAME, Appname, ConfigFile, Database, configuration
 from sasl_cli.supply import supply
 from sasl_cli.users_export import export_users
 from sasl_cli.users_import import import_users
 from sasl_core import Result, Server
-from sasl_core.plugin import PASSWORD, VERIFIERS, UsageError, parse_verifier
+from sasl_core.plugin import PASSWORD, VERIFIERS, BackendError, UsageError, parse_verifier
 
 if TYPE_CHECKING:
     from sasl_core import Found
@@ -48,8 +48,10 @@ def list_users(
     """List the users of every store.
 
     Each with its realm, its state and the verifiers that are kept of its password: the hash
-    and the rounds of PBKDF2. Of a disabled user a store tells nothing more.
+    and the rounds of PBKDF2. Of a disabled user a store tells nothing more. Exits with 1 if a
+    verifier cannot be read.
     """
+    unreadable = False
     settings = configuration(config, appname, db)
     rows = [("USER", "REALM", "STORE", "STATE", "VERIFIERS")]
     with Server(APPNAME, "localhost", appname=appname, config=settings) as server:
@@ -57,22 +59,35 @@ def list_users(
             for user in supply(store.users()):
                 found = supply(store.lookup(user, (VERIFIERS, PASSWORD)))
                 state = "disabled" if found.result is Result.DISABLED else "enabled"
-                rows.append((user.name, user.realm or "-", store.name, state, _kept(found)))
+                kept, problems = _kept(found)
+                rows.append((user.name, user.realm or "-", store.name, state, kept))
+                for problem in problems:
+                    unreadable = True
+                    note(f"{user}: {problem}")
     if len(rows) == 1:
         print("no users")
     else:
         print(columns(rows))
+    if unreadable:
+        raise typer.Exit(1)
 
 
 _import = command.command("import")(import_users)
 _export = command.command("export")(export_users)
 
 
-def _kept(found: Found) -> str:
-    """What a store keeps of a password, in words."""
-    unparsed = (parse_verifier(value) for value in found.values.get(VERIFIERS, ()))
-    verifiers = (*found.verifiers.values(), *unparsed)
+def _kept(found: Found) -> tuple[str, list[str]]:
+    """What a store keeps of a password, in words, and why some of it is of no use."""
+    verifiers = list(found.verifiers.values())
+    problems: list[str] = []
+    for value in found.values.get(VERIFIERS, ()):
+        try:
+            verifiers.append(parse_verifier(value))
+        except BackendError as error:
+            problems.append(one_line(error))
     words = sorted({f"{verifier.hash} ({verifier.iterations} rounds)" for verifier in verifiers})
+    if problems:
+        words.append("unreadable")
     if found.values.get(PASSWORD):
         words.append("plaintext")
-    return ", ".join(words) or "-"
+    return ", ".join(words) or "-", problems

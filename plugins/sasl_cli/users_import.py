@@ -23,9 +23,10 @@ import typer
 
 from sasl_cli.output import columns, note
 from sasl_cli.progress import progress
+from sasl_cli.reports import open_report
 from sasl_cli.settings import APPNAME, Appname, ConfigFile, Database, configuration
 from sasl_core import Server
-from sasl_core.plugin import ConfigError, UsageError, printable
+from sasl_core.plugin import UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,9 @@ def import_users(
     ] = False,
     keep_hashes: Annotated[
         bool,
-        typer.Option("--keep-hashes", help="Keep {SCHEME} hashes as the property passwordHash."),
+        typer.Option(
+            "--keep-hashes", help="Keep {SCHEME} and $id$ hashes as the property passwordHash."
+        ),
     ] = False,
     realm: Annotated[
         str | None, typer.Option("--realm", metavar="REALM", help="The realm of bare names.")
@@ -109,20 +112,23 @@ def import_users(
     settings = configuration(config, appname, db)
     with ExitStack() as stack:
         opened = _opened(file, stack)
-        reported = None if report is None else _report(report, file, stack)
+        reported = None if report is None else stack.enter_context(open_report(report, file))
         server = stack.enter_context(
             Server(APPNAME, "localhost", appname=appname, config=settings, realm=realm)
         )
         from sasl_cli.importing.policy import Policy, judged
         from sasl_cli.importing.stores import BATCH, DERIVED_BATCH, Import
 
-        policy = Policy(derive, keep_hashes, server.core.options.scram_iteration_cap.of)
+        options = server.core.options
+        policy = Policy(
+            derive, keep_hashes, options.scram_iteration_cap.of, options.scram_iteration_floor.of
+        )
         job = Import(server, replace=replace, dry_run=dry_run, strip_realm=strip_realm)
         run = _Run(job, reported, DERIVED_BATCH if derive else BATCH, quiet=quiet)
         try:
             total = _size(opened)
             with progress("importing", total, quiet=quiet) as advance:
-                records = judged(reader(opened), policy)
+                records = judged(_read(reader(opened), file), policy)
                 while run.batch(records):
                     advance(0 if total is None else opened.tell(), run.users)
         except KeyboardInterrupt:
@@ -245,6 +251,21 @@ def _opened(file: str, stack: ExitStack) -> BinaryIO:
     raise UsageError(f"{printable(file, 200)!r} cannot be read: {reason}")
 
 
+def _read(records: Iterator[Entry | Refused], file: str) -> Iterator[Entry | Refused]:
+    """The records of the file.
+
+    Raises:
+        UsageError: reading on failed.
+    """
+    try:
+        yield from records
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    else:
+        return
+    raise UsageError(f"{printable(file, 200)!r} cannot be read any more: {reason}")
+
+
 def _size(opened: BinaryIO) -> int | None:
     """How large a regular file is."""
     try:
@@ -252,30 +273,3 @@ def _size(opened: BinaryIO) -> int | None:
     except (OSError, io.UnsupportedOperation):
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _report(name: str, file: str, stack: ExitStack) -> IO[str]:
-    """The report, open for writing, mode 0600.
-
-    An earlier report is replaced, and no other file: a slip on the command line must not cost
-    a database.
-
-    Raises:
-        ConfigError: it cannot be written, or is another file.
-    """
-    path = Path(name)
-    try:
-        if path.exists():
-            with path.open("rb") as before:
-                start = before.read(9)
-            if start and start != b'{"line": ':
-                raise ConfigError("is there already, and is no report", file=printable(name, 200))
-            if file != "-" and path.samefile(file):
-                raise ConfigError("is the file of users itself", file=printable(name, 200))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        opened = os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-    else:
-        return stack.enter_context(opened)
-    raise ConfigError(f"cannot be written: {reason}", file=printable(name, 200))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,7 +73,9 @@ def test_dumps_are_read(dump: dict[str, Any]) -> None:
     assert skipped == dump["skipped"]
     for user, wanted in dump["taken"].items():
         entry = taken[user]
-        assert entry.disabled is wanted.get("disabled", False)
+        # Only PostgreSQL says of everybody whether he may log in.
+        silent = False if dump["from"] == "postgresql" else None
+        assert entry.disabled is wanted.get("disabled", silent)
         assert wanted.get("note", "") in " ".join(entry.notes)
         if wanted.get("plaintext"):
             assert entry.password == dump["password"]
@@ -229,6 +232,7 @@ def test_a_string_of_sql_is_no_statement() -> None:
         ('{"user": "tim", "properties": {"a": "1", "a": "2"}}', "stands twice"),
         ('{"user": "tim", "disabled": NaN}', "no JSON"),
         ('{"user": "tim", "disabled": 1}', "neither true nor false"),
+        ('{"user": "tim", "disabled": null}', "neither true nor false"),
         ('{"user": "tim", "verifers": []}', "did you mean 'verifiers'"),
         ('{"user": "tim", "verifiers": "x"}', "no list of texts"),
         ('{"user": "tim", "verifiers": [1]}', "no list of texts"),
@@ -237,6 +241,10 @@ def test_a_string_of_sql_is_no_statement() -> None:
         ('{"user": 7}', "'user' is no text"),
         ('{"user": "tim", "realm": "a@b"}', "the realm holds an @"),
         ('{"user": "tim", "hashes": ["pencil"]}', "its hash is not {SCHEME}"),
+        ('{"user": "tim", "hashes": ["{SSHA}a:b"]}', "a blank or a colon"),
+        ('{"user": "tim", "hashes": ["{SSHA}a\\nb"]}', "a blank or a colon"),
+        ('{"user": "tim", "hashes": ["$2b$05$a b"]}', "a blank or a colon"),
+        ('{"user": "tim", "hashes": ["$2b$"]}', "its hash is not"),
         ('{"user": "tim", "hashes": ["{SCRAM-SHA-1}x"]}', "where another hash is expected"),
         ('{"user": "tim", "properties": []}', "'properties' is no object"),
         ('{"user": "tim", "properties": {"": "x"}}', "no name of a property"),
@@ -335,7 +343,7 @@ def test_dovecot_locks_and_spells_passwords() -> None:
     assert isinstance(bob, Entry)
     assert isinstance(eve, Entry)
     assert (tim.password, tim.disabled, tim.line) == ("pencil", True, 3)
-    assert (ann.user, ann.password, ann.disabled) == ("ann@example.com", "pencil", False)
+    assert (ann.user, ann.password, ann.disabled) == ("ann@example.com", "pencil", None)
     assert bob.hashes == (b"{CRYPT}$6$salt$hash",)
     assert (eve.disabled, eve.password, eve.hashes) == (True, None, ())
 
@@ -495,3 +503,156 @@ def test_a_line_of_30_megabytes_needs_no_memory(source: str, piece: bytes) -> No
     assert found
     assert all(isinstance(each, Refused) for each in found)
     assert peak < 16_000_000
+
+
+# --- files that would say more than they may ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "rolname,rolpassword",
+        "rolname,rolcanlogin,rolpassword",
+        "rolname,rolpassword,rolvaliduntil",
+        "rolname,rolcanlogin,rolpassword,rolvaliduntil,rolcanlogin",
+        "rolname",
+    ],
+)
+def test_roles_in_csv_have_all_columns(header: str) -> None:
+    """Without one nobody knows who may log in, nor whose password has expired: nothing is read."""
+    with pytest.raises(UsageError, match="rolcanlogin, rolvaliduntil are needed, once"):
+        read("postgresql", f"{header}\nlocked,{VERIFIER}\n")
+
+
+def test_a_role_in_csv_is_locked_or_not() -> None:
+    """`rolcanlogin` says so, and a field that says neither is refused."""
+    text = "rolname,rolcanlogin,rolpassword,rolvaliduntil\n"
+    assert one("postgresql", f"{text}tim,t,{VERIFIER},\n").disabled is False
+    assert one("postgresql", f"{text}tim,f,{VERIFIER},infinity\n").disabled is True
+    assert "'rolcanlogin' is neither" in reason("postgresql", f"{text}tim,,{VERIFIER},\n")
+
+
+def test_who_may_log_in_from_one_place_only_does_not_come_over() -> None:
+    """MongoDB's authenticationRestrictions have no counterpart; empty ones restrict nothing."""
+    _, rounds_and_salt, keys = VERIFIER.split("$")
+    rounds, salt = rounds_and_salt.split(":")
+    stored, server = keys.split(":")
+    credential = {
+        "iterationCount": int(rounds),
+        "salt": salt,
+        "storedKey": stored,
+        "serverKey": server,
+    }
+    document: dict[str, Any] = {
+        "user": "tim",
+        "db": "admin",
+        "credentials": {"SCRAM-SHA-256": credential},
+        "authenticationRestrictions": [],
+    }
+    assert one("mongodb", json.dumps(document)).user == "tim@admin"
+    document["authenticationRestrictions"] = [{"clientSource": ["10.0.0.0/8"]}]
+    assert "authenticationRestrictions" in reason("mongodb", json.dumps(document))
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_long_key_does_not_shift_the_pairs_of_a_dump(ended: bool) -> None:
+    """Behind a key that is refused, its value is no key: else who chose it names a user."""
+    key, value = b" " + b"x" * LINE_LIMIT + b"\\00localhost\\00userPassword", b" boss\\00r\\00mail"
+    pairs = [key, value, b" tim\\00r\\00userPassword", b" pencil"]
+    if not ended:
+        pairs.append(key)
+    dump = b"format=print\nHEADER=END\n" + b"\n".join(pairs) + b"\nDATA=END\n"
+    found = read("cyrus", dump)
+    assert [each.user for each in found if isinstance(each, Entry)] == ["tim@r"]
+    reasons = [each.reason for each in found if isinstance(each, Refused)]
+    assert len(reasons) == (1 if ended else 2)
+    assert all("longer than" in each for each in reasons)
+
+
+def pairs_without_end(shape: str) -> Iterator[bytes]:
+    """Lines of a dump, of a user or a property each."""
+    yield from (b"format=print\n", b"HEADER=END\n")
+    for number in range(1_000_000):
+        user, name, value = b"%d" % number, b"userPassword", b"x"
+        if shape == "properties":
+            user, name = b"tim", b"%d" % number
+        elif shape == "wide":
+            # One character beyond the first plane, and each has four bytes.
+            user += b"\\f0\\9f\\98\\80" + b"x" * 10_000
+        elif shape == "long":
+            value = b"x" * 10_000
+        yield b" %b\\00r\\00%b\n" % (user, name)
+        yield b" %b\n" % value
+
+
+class Lines(io.RawIOBase):
+    """A file of lines that are made as they are read."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._rest or next(self._lines, b"")
+        taken, self._rest = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+@pytest.mark.parametrize("shape", ["users", "properties", "wide", "long"])
+def test_a_dump_is_held_within_the_limit(monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
+    """Whatever is in it, no more memory is used than the limit says, and not much less."""
+    import tracemalloc
+
+    limit = 8_000_000
+    monkeypatch.setattr(cyrus, "SIZE_LIMIT", limit)
+    file = io.BufferedReader(Lines(pairs_without_end(shape)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="bytes would be held"):
+            list(cyrus.read(file))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.4 * limit < peak < 1.1 * limit
+
+
+def test_broken_documents_cost_time_in_proportion() -> None:
+    """Of twenty times as many broken lines each takes as long, and not as long as all together."""
+
+    def seconds_a_line(lines: int) -> float:
+        begin = time.process_time()
+        count = sum(1 for _ in mongodb.read(io.BytesIO(b"{\n" * lines)))
+        assert count == lines
+        return (time.process_time() - begin) / lines
+
+    few = min(seconds_a_line(20_000) for _ in range(3))
+    # Where each copied or counted all that was read it was four times as long.
+    assert seconds_a_line(400_000) < 2.2 * few
+
+
+def test_a_document_longer_than_what_is_looked_at_first_is_read() -> None:
+    """Long strings, many members, cut at any place: what goes on is not taken for broken."""
+    credential = VERIFIER.replace("SCRAM-SHA-256$", "")
+    rounds, salt = credential.split("$")[0].split(":")
+    stored, server = credential.split("$")[1].split(":")
+    keys = {
+        "iterationCount": int(rounds),
+        "salt": salt,
+        "storedKey": stored,
+        "serverKey": server,
+    }
+    for padding in (*range(8000, 8200, 3), 70_000, 600_000):
+        document = {
+            "pad": "\u00e9" * 100 + "x" * (padding - 600),
+            "user": "tim",
+            "truth": [True, None, -1.5e10] * 20,
+            "credentials": {"SCRAM-SHA-256": keys},
+        }
+        texts = [json.dumps(document), json.dumps(document, indent=1)]
+        found = read("mongodb", "\n".join(texts))
+        assert [getattr(each, "user", "") for each in found] == ["tim", "tim"]
+        assert all(isinstance(each, Entry) for each in found)

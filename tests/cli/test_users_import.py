@@ -125,24 +125,26 @@ def test_who_is_there_stays_as_he_is(sasl: Sasl) -> None:
         {"user": "state", "verifiers": [PENCIL]},
         {"user": "locked", "verifiers": [PENCIL], "disabled": True},
         {"user": "lockedsame", "verifiers": [PENCIL], "disabled": True},
+        {"user": "lockedsilent", "verifiers": [PENCIL], "disabled": True},
         {"user": "lockedother", "verifiers": [CRAYON], "disabled": True},
         {"user": "property", "verifiers": [PENCIL], "properties": {"mailHost": "mx1"}},
     ]
-    assert imported(sasl, rows=old)[1] == {"created": 8}
+    assert imported(sasl, rows=old)[1] == {"created": 9}
     new: list[dict[str, object]] = [
         {"user": "same", "verifiers": [PENCIL]},
         {"user": "secret", "verifiers": [CRAYON]},
         {"user": "more", "verifiers": [PENCIL]},
         {"user": "state", "verifiers": [PENCIL], "disabled": True},
-        {"user": "locked", "verifiers": [PENCIL]},
+        {"user": "locked", "verifiers": [PENCIL], "disabled": False},
         {"user": "lockedsame", "verifiers": [PENCIL], "disabled": True},
+        {"user": "lockedsilent", "verifiers": [PENCIL]},
         {"user": "lockedother", "verifiers": [PENCIL], "disabled": True},
         {"user": "property", "verifiers": [PENCIL], "properties": {"mailHost": "mx2"}},
         {"user": "new", "verifiers": [PENCIL]},
     ]
     done, came = imported(sasl, rows=new)
     assert done.returncode == 1
-    assert came == {"created": 1, "unchanged": 2, "conflict": 6}
+    assert came == {"created": 1, "unchanged": 3, "conflict": 6}
     said = dict(line.split(": ", 3)[2:] for line in done.stderr.splitlines())
     assert said == {
         "secret": "is there already, with other secrets",
@@ -152,7 +154,7 @@ def test_who_is_there_stays_as_he_is(sasl: Sasl) -> None:
         "lockedother": "is there already, with other secrets or properties",
         "property": "is there already, with other properties",
     }
-    assert imported(sasl, rows=old)[1] == {"unchanged": 8}
+    assert imported(sasl, rows=old)[1] == {"unchanged": 9}
 
 
 def test_replace_makes_them_the_files(sasl: Sasl) -> None:
@@ -169,7 +171,8 @@ def test_replace_makes_them_the_files(sasl: Sasl) -> None:
         }
         assert store.write(TIM, Change(values, create=True, disabled=True)) is Result.OK
     file = sasl.folder / "users.jsonl"
-    row = {"user": "tim", "verifiers": [PENCIL], "properties": {"mailHost": "mx2"}}
+    row: dict[str, object] = {"user": "tim", "verifiers": [PENCIL], "disabled": False}
+    row["properties"] = {"mailHost": "mx2"}
     file.write_text(json.dumps(row) + "\n")
     command = ("users", "import", "--config", str(config), str(file))
     assert counts(sasl.run(*command).stdout) == {"conflict": 1}

@@ -6,8 +6,8 @@
 | `realm` | added to the name |
 | `verifiers` | SCRAM verifiers, with blanks between them |
 | `password` | plaintext |
-| `hash` | a hash of a password, `{SCHEME}...` |
-| `disabled` | `true` or `false` |
+| `hash` | a hash of a password, `{SCHEME}...` or `$id$...` |
+| `disabled` | `true` or `false`; an empty field says neither |
 | `property:NAME` | a value of a property |
 
 Columns may come in any order; all but `user` may be missing, and an empty field is none. Several
@@ -46,7 +46,6 @@ PROPERTY: Final = "property:"
 
 _ONCE: Final = ("user", "realm", "password", "disabled")
 _TRUTH: Final = {
-    "": False,
     "0": False,
     "f": False,
     "false": False,
@@ -103,15 +102,15 @@ def values_of(line: str) -> list[str]:
     raise RecordError("a field is not quoted as it should be")
 
 
-def truth(text: str, user: str) -> bool:
-    """What a field says that is true or false.
+def truth(text: str, user: str, name: str = "disabled") -> bool:
+    """What the field `name` says that is true or false.
 
     Raises:
         RecordError: it is neither.
     """
     value = _TRUTH.get(text.casefold())
     if value is None:
-        raise RecordError("'disabled' is neither true nor false", user)
+        raise RecordError(f"{name!r} is neither true nor false", user)
     return value
 
 
@@ -169,5 +168,5 @@ def _entry(number: int, columns: list[str], cells: list[str]) -> Entry:
         single.get("password") or None,
         tuple(hashes),
         properties,
-        truth(single.get("disabled", ""), user),
+        truth(disabled, user) if (disabled := single.get("disabled", "")) else None,
     )

@@ -13,6 +13,7 @@ Source: Cyrus SASL's sasldb plugin; Berkeley DB's documentation, "db_dump".
 from __future__ import annotations
 
 import re
+import sys
 from binascii import unhexlify
 from typing import TYPE_CHECKING, Final
 
@@ -36,9 +37,11 @@ __all__ = ["SIZE_LIMIT", "read"]
 
 SIZE_LIMIT: Final = 512 * 1024 * 1024
 """Most that is held of one dump, in bytes."""
-_OVERHEAD: Final = 300
-"""What Python needs besides for a property, in bytes, roughly."""
+_PER_USER: Final = 550
+_PER_PROPERTY: Final = 100
+"""What the tables need besides the texts themselves, in bytes, while they grow."""
 
+_END: Final = b"DATA=END"
 _SECRET: Final = "cmusaslsecret"  # noqa: S105 - the beginning of a property's name
 _ESCAPE = re.compile(rb"\\(\\|[0-9a-fA-F]{2})|\\")
 
@@ -58,9 +61,14 @@ def read(file: BinaryIO) -> Iterator[Entry | Refused]:
     for first in lines:
         if isinstance(first, Refused):
             yield first
+            # Its value goes with it: taken for a key, it would name a user of its writer's choice.
+            following = next(lines, None)
+            ended = not isinstance(following, Refused | None) and following[1] == _END
+            if ended:
+                break
             continue
         number, line = first
-        if line == b"DATA=END":
+        if line == _END:
             ended = True
             break
         second = next(lines, None)
@@ -69,16 +77,19 @@ def read(file: BinaryIO) -> Iterator[Entry | Refused]:
         if isinstance(second, Refused):
             yield second
             continue
-        held += len(line) + len(second[1]) + _OVERHEAD
-        if held > SIZE_LIMIT:
-            raise UsageError(f"line {number}: the dump is larger than {SIZE_LIMIT} bytes")
         try:
             user, name = _key(decode(line))
             value = decode(second[1])
-            properties = users.setdefault(user, (number, {}))[1]
+            if user not in users:
+                users[user] = (number, {})
+                held += sum(map(sys.getsizeof, user)) + _PER_USER
+            properties = users[user][1]
             if name in properties:
                 raise RecordError(f"property {printable(name, 40)!r} stands twice", user[0])
             properties[name] = value
+            held += sys.getsizeof(name) + sys.getsizeof(value) + _PER_PROPERTY
+            if held > SIZE_LIMIT:
+                raise UsageError(f"line {number}: more than {SIZE_LIMIT} bytes would be held of it")
         except RecordError as error:
             yield error.refused(number)
     if not ended:

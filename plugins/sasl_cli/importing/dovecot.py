@@ -1,7 +1,8 @@
 """Dovecot's passwd-file: `user:{SCHEME}password:uid:gid:gecos:home:shell:extra fields`.
 
 Name and password are read, and of the extra fields those that say whether somebody may log in:
-`nologin` locks the user, and what would be lost to the harm of security is a reason to refuse.
+`nologin` locks the user, without it nothing is said, and what would be lost to the harm of
+security is a reason to refuse.
 A password without a scheme is one of crypt(3), as Dovecot has it for this kind of file.
 
 Source: Dovecot's documentation, "Passwd-file" and "Password Schemes".
@@ -69,7 +70,7 @@ def _entry(number: int, line: str) -> Entry:
     restricting = next((name for name in names if name in _RESTRICTING), None)
     if restricting is not None:
         raise RecordError(f"its extra field {restricting!r} has nothing to stand for it here", user)
-    disabled = "nologin" in names
+    disabled = True if "nologin" in names else None
     password = fields[1]
     if not password:
         if disabled:

@@ -4,7 +4,7 @@
      "disabled": false, "properties": {"mailHost": "mx1", "alias": ["t", {"base64": "/w=="}]}}
 
 All but `user` may be missing. `password` is plaintext, `hashes` are hashes of the password as
-`{SCHEME}...`. A value of a property is text, or bytes as an object with `base64`.
+`{SCHEME}...` or `$id$...`. A value of a property is text, or bytes as an object with `base64`.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def _entry(number: int, members: Mapping[str, object]) -> Entry:
     for name in members:
         if name not in MEMBERS:
             raise RecordError(f"member {no_such_field(name, MEMBERS)}", user)
-    disabled = members.get("disabled", False)
-    if not isinstance(disabled, bool):
+    disabled = members.get("disabled")
+    if "disabled" in members and not isinstance(disabled, bool):
         raise RecordError("'disabled' is neither true nor false", user)
     return Entry(
         number,
@@ -73,7 +73,7 @@ def _entry(number: int, members: Mapping[str, object]) -> Entry:
             for text in _texts(members, "hashes", user)
         ),
         _properties(members.get("properties", {}), user),
-        disabled,
+        disabled if isinstance(disabled, bool) else None,
     )
 
 

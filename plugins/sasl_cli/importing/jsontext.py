@@ -10,7 +10,14 @@ from sasl_cli.importing.records import RecordError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["document_at", "strict_object"]
+__all__ = ["UnfinishedError", "document_at", "strict_object"]
+
+_TAIL: Final = 16
+"""What is wrong this near to the end may be only cut off: no word or escape is longer."""
+
+
+class UnfinishedError(RecordError):
+    """The text may have ended too early: with more of it this could be JSON."""
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -43,19 +50,26 @@ def document_at(text: str, start: int) -> tuple[Mapping[str, object], int]:
     """The object that begins at `start`, and where it ends.
 
     Raises:
-        RecordError: there is none, whole.
+        UnfinishedError: there is none, whole, but there could be if the text went on.
+        RecordError: there is none, whatever follows.
     """
+    unfinished = False
     try:
         found, end = cast("tuple[object, int]", _DECODER.raw_decode(text, start))
     except RecordError:
         raise
     except RecursionError:
         problem = "it is nested too deeply"
+    except json.JSONDecodeError as error:
+        # The decoder's own text is left out: it might show what is there. Of a string without
+        # end it tells the beginning.
+        if error.pos + _TAIL > len(text) or error.msg.startswith("Unterminated string"):
+            unfinished = True
+        problem = "it is no JSON"
     except ValueError:
-        # The decoder's own text is left out: it might show what is there.
         problem = "it is no JSON"
     else:
         if isinstance(found, dict):
             return cast("dict[str, object]", found), end
         problem = "it is no JSON object"
-    raise RecordError(problem)
+    raise UnfinishedError(problem) if unfinished else RecordError(problem)

@@ -16,7 +16,7 @@ import re
 from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, Final, cast
 
-from sasl_cli.importing.jsontext import document_at
+from sasl_cli.importing.jsontext import UnfinishedError, document_at
 from sasl_cli.importing.records import Entry, RecordError, Refused, identity
 from sasl_core.plugin import UsageError, parse_mongodb_credentials
 
@@ -29,6 +29,8 @@ __all__ = ["DOCUMENT_LIMIT", "read"]
 DOCUMENT_LIMIT: Final = 1024 * 1024
 """Longest document, in characters."""
 _CHUNK: Final = 64 * 1024
+_WINDOW: Final = 8 * 1024
+"""How much of the text the decoder sees at first: it counts the lines before each error."""
 
 _BETWEEN = re.compile("[\\s,\\[\\]\ufeff]*")
 # Where one that cannot be read is left behind: the next that begins a line. What is nested in
@@ -45,7 +47,10 @@ class _Documents:
         self._file = file
         # Bytes that are no UTF-8 become half surrogates, which each document is searched for.
         self._decoder = getincrementaldecoder("utf-8")("surrogateescape")
+        # What is read and not looked at yet begins at `_at`, in line `_line`. It is copied when
+        # more is read, and never for one document.
         self._text = ""
+        self._at = 0
         self._line = 1
         self._ended = False
 
@@ -54,57 +59,55 @@ class _Documents:
         if not self._ended:
             data = self._file.read(_CHUNK)
             self._ended = not data
-            self._text += self._decoder.decode(data, final=self._ended)
+            self._text = self._text[self._at :] + self._decoder.decode(data, final=self._ended)
+            self._at = 0
         return not self._ended
 
-    def _drop(self, end: int) -> None:
-        self._line += self._text.count("\n", 0, end)
-        self._text = self._text[end:]
+    def _advance(self, end: int) -> None:
+        self._line += self._text.count("\n", self._at, end)
+        self._at = end
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, object] | RecordError]]:
-        while self._more() or self._text:
-            start = 0
+        while self._more() or self._at < len(self._text):
             while True:
-                between = _BETWEEN.match(self._text, start)
-                start = between.end() if between else start
-                found, end = self._next(start)
+                between = _BETWEEN.match(self._text, self._at)
+                self._advance(between.end() if between else self._at)
+                found, end = self._next()
                 if found is None:
                     break
-                line = self._line + self._text.count("\n", 0, start)
-                yield line, found
+                yield self._line, found
                 if isinstance(found, RecordError):
-                    self._drop(start)
                     self._skip()
-                    start = 0
-                    continue
-                start = end
-                if start > 4 * _CHUNK:
-                    self._drop(start)
-                    start = 0
-            self._drop(start)
+                else:
+                    self._advance(end)
 
-    def _next(self, start: int) -> tuple[Mapping[str, object] | RecordError | None, int]:
-        """The document at `start`, what is wrong with it, or None to read on."""
-        length = len(self._text) - start
-        if not length:
-            return None, start
-        try:
-            found, end = document_at(self._text, start)
-        except RecordError as error:
-            whole = self._ended or length > DOCUMENT_LIMIT
-            return (error if whole else None), start
-        if _SURROGATE.search(self._text, start, end):
-            return RecordError("it is no UTF-8"), start
-        return found, end
+    def _next(self) -> tuple[Mapping[str, object] | RecordError | None, int]:
+        """The next document and its end, what is wrong with it, or None to read on."""
+        start, window = self._at, _WINDOW
+        while piece := self._text[start : start + window]:
+            try:
+                found, end = document_at(piece, 0)
+            except UnfinishedError as error:
+                if start + window < len(self._text):
+                    window *= 8
+                    continue
+                whole = self._ended or len(piece) > DOCUMENT_LIMIT
+                return (error if whole else None), start
+            except RecordError as error:
+                return error, start
+            if _SURROGATE.search(piece, 0, end):
+                return RecordError("it is no UTF-8"), start
+            return found, start + end
+        return None, start
 
     def _skip(self) -> None:
         """Go on to the next document that begins a line."""
-        while (match := _NEXT.search(self._text)) is None:
-            self._drop(max(0, len(self._text) - 2))
+        while (match := _NEXT.search(self._text, self._at)) is None:
+            self._advance(max(self._at, len(self._text) - 2))
             if not self._more():
-                self._drop(len(self._text))
+                self._advance(len(self._text))
                 return
-        self._drop(match.start())
+        self._advance(match.start())
 
 
 def read(file: BinaryIO) -> Iterator[Entry | Refused]:
@@ -134,6 +137,10 @@ def _entry(number: int, document: Mapping[str, object]) -> Entry:
     credentials = cast("dict[str, object]", given) if isinstance(given, dict) else None
     if database == "$external" or (credentials is not None and credentials.get("external")):
         raise RecordError("it is authenticated outside of MongoDB ($external)", user)
+    if document.get("authenticationRestrictions"):
+        raise RecordError(
+            "its authenticationRestrictions have nothing to stand for them here", user
+        )
     try:
         verifiers = parse_mongodb_credentials(credentials)
     except UsageError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from sasl_cli.importing.records import Entry, Refused
+from sasl_cli.importing.records import Entry, Refused, scheme_of
 from sasl_core.plugin import printable, record
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ class Policy:
 
     `derive`: make verifiers of plaintext passwords. `keep_hashes`: keep hashes that are no SCRAM
     verifiers. `cap`: hash -> most rounds of a verifier, beyond which no server of ours derives.
+    `floor`: hash -> fewest rounds that a client of ours takes part in (RFC 7677 section 4).
     """
 
     derive: bool = False
     keep_hashes: bool = False
     cap: Callable[[str], int] = lambda _: 1_000_000
+    floor: Callable[[str], int] = lambda _: 4096
 
     def judge(self, entry: Entry) -> Entry | Refused:
         """`entry` without what may not be taken over, or why nothing of it may."""
@@ -40,7 +42,8 @@ class Policy:
             )
         if len({each.hash for each in entry.verifiers}) != len(entry.verifiers):
             return _refused(entry, "it has two verifiers of one hash")
-        if entry.verifiers and entry.password is None and not entry.hashes:
+        weak = [each for each in entry.verifiers if each.iterations < self.floor(each.hash)]
+        if entry.verifiers and entry.password is None and not entry.hashes and not weak:
             return entry
         notes = list(entry.notes)
         password, hashes, verifiers = entry.password or None, entry.hashes, entry.verifiers
@@ -50,11 +53,14 @@ class Policy:
         if password is not None and verifiers:
             notes.append("its verifiers are left out: new ones are made of its password")
             verifiers = ()
+        elif weak:
+            notes += [
+                f"its verifier of {each.hash} has {each.iterations} rounds, and clients refuse "
+                f"fewer than scram_iteration_floor = {self.floor(each.hash)}: set the password anew"
+                for each in weak
+            ]
         if hashes and not self.keep_hashes:
-            schemes = ", ".join(
-                printable(each.partition(b"}")[0].decode("ascii", "replace") + "}", 40)
-                for each in hashes
-            )
+            schemes = ", ".join(map(scheme_of, hashes))
             notes.append(
                 f"its password is kept as {schemes}, of which no verifier can be made; "
                 f"--keep-hashes keeps it"

@@ -6,6 +6,7 @@
 
 A role that may not log in is a locked user or, without a password, a group and no user. A
 password that expires is refused, for no store of ours can say so, and it would be valid for ever.
+So is what stands of a role behind its password: by then the user may be in the stores.
 
 Source: PostgreSQL's documentation, "CREATE ROLE" and "pg_authid".
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from sasl_cli.importing.csv import truth, values_of
 from sasl_cli.importing.lines import numbered_lines, quoted_lines
 from sasl_cli.importing.records import Entry, RecordError, Refused, identity, utf8, verifiers_from
+from sasl_core.plugin import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +44,19 @@ _OTHER = re.compile(
 )
 _SETTINGS: Final = frozenset({"SET", "RESET", "RENAME", "IN"})
 """What begins an ALTER ROLE that is about something else than who may log in."""
-_NEEDED: Final = ("rolname", "rolpassword")
+_NEEDED: Final = ("rolname", "rolpassword", "rolcanlogin", "rolvaliduntil")
+"""Without the last two nobody knows who may log in, nor whose password has expired."""
+_ONCE: Final = frozenset({"LOGIN", "NOLOGIN", "PASSWORD", "VALID"})
+"""What must not be said of a role any more once it was taken."""
 _FOREVER: Final = frozenset({"", "infinity"})
 
 
 def read(file: BinaryIO) -> Iterator[Entry | Refused]:
-    """Read users from what PostgreSQL dumps of its roles."""
+    """Read users from what PostgreSQL dumps of its roles.
+
+    Raises:
+        UsageError: it is CSV, and a column is missing.
+    """
     lines = numbered_lines(file)
     first = next(lines, None)
     columns = [] if first is None or isinstance(first, Refused) else _header(first[1])
@@ -56,6 +65,7 @@ def read(file: BinaryIO) -> Iterator[Entry | Refused]:
     else:
         begun = lines if first is None else chain([first], lines)
         read_as = quoted_lines(begun, b"'\"", (b"--", b"\\"))
+    taken: dict[str, int] = {}
     for line in read_as:
         if isinstance(line, Refused):
             yield line
@@ -65,7 +75,7 @@ def read(file: BinaryIO) -> Iterator[Entry | Refused]:
             continue
         try:
             text = utf8(data, "the line")
-            found = _from_csv(number, columns, text) if columns else _from_sql(number, text)
+            found = _from_csv(number, columns, text) if columns else _from_sql(number, text, taken)
         except RecordError as error:
             found = error.refused(number)
         if found is not None:
@@ -73,9 +83,18 @@ def read(file: BinaryIO) -> Iterator[Entry | Refused]:
 
 
 def _header(line: bytes) -> list[str]:
-    """The columns, where the file is CSV; none where it is SQL."""
+    """The columns, where the file is CSV; none where it is SQL.
+
+    Raises:
+        UsageError: one is missing.
+    """
     columns = line.decode("ascii", "replace").replace('"', "").split(",")
-    return columns if all(name in columns for name in _NEEDED) else []
+    if "rolname" not in columns:
+        return []
+    for name in _NEEDED:
+        if columns.count(name) != 1:
+            raise UsageError(f"line 1, the header: {', '.join(_NEEDED)} are needed, once: {name!r}")
+    return columns
 
 
 def _from_csv(number: int, columns: list[str], line: str) -> Entry | Refused:
@@ -84,11 +103,16 @@ def _from_csv(number: int, columns: list[str], line: str) -> Entry | Refused:
         raise RecordError(f"it has {len(cells)} fields, the header {len(columns)}")
     row = dict(zip(columns, cells, strict=True))
     user = identity(row["rolname"])
-    login = truth(row.get("rolcanlogin", "t"), user)
-    return _entry(number, user, row["rolpassword"], row.get("rolvaliduntil", ""), login=login)
+    login = truth(row["rolcanlogin"], user, "rolcanlogin")
+    return _entry(number, user, row["rolpassword"], row["rolvaliduntil"], login=login)
 
 
-def _from_sql(number: int, line: str) -> Entry | Refused | None:
+def _from_sql(number: int, line: str, taken: dict[str, int]) -> Entry | Refused | None:
+    """What a statement says of a role; `taken`: those of whom one had a password, and its line.
+
+    Raises:
+        RecordError: it cannot be read, or comes too late.
+    """
     match = _ROLE.fullmatch(line)
     if match is None:
         if _OTHER.fullmatch(line):
@@ -118,7 +142,19 @@ def _from_sql(number: int, line: str) -> Entry | Refused | None:
                 valid = _string(following, user)
             case _:
                 pass
-    return _entry(number, user, password, valid, login=login)
+    if user in taken:
+        late = next((part for part in map(str.upper, parts) if part in _ONCE), None)
+        if late is None:
+            return None
+        raise RecordError(
+            f"its {late} stands behind its password, in line {taken[user]}, and is not taken over: "
+            f"write both in one statement, or change the user by hand",
+            user,
+        )
+    found = _entry(number, user, password, valid, login=login)
+    if isinstance(found, Entry):
+        taken[user] = number
+    return found
 
 
 def _string(text: str, user: str) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "checked_property",
     "identity",
     "no_such_field",
+    "scheme_of",
     "utf8",
     "verifiers_from",
 ]
@@ -52,15 +53,19 @@ _RESERVED: Final = {
     HASHES.casefold(): "hashes of passwords stand in a field of their own",
 }
 _NOTHING: Final[Mapping[str, tuple[bytes, ...]]] = MappingProxyType({})
-_HASH = re.compile(rb"\{[A-Za-z0-9][A-Za-z0-9.-]{0,31}\}[\x21-\x7e]+")
+# One word, and no colon in it: it would end the field of a passwd-file.
+_HASH = re.compile(
+    rb"(\{[A-Za-z0-9][A-Za-z0-9.-]{0,31}\}|\$[A-Za-z0-9][A-Za-z0-9-]{0,31}\$)[\x21-\x39\x3b-\x7e]+"
+)
 
 
 @record
 class Entry:
     """One user of the file, as the file has it.
 
-    `user`: name or name@realm, not canonical yet. `hashes`: `{SCHEME}...`, which are no SCRAM
-    verifiers. `notes`: what of this user could not be taken over although the rest can.
+    `user`: name or name@realm, not canonical yet. `hashes`: `{SCHEME}...` or `$id$...`, which
+    are no SCRAM verifiers. `disabled`: None where the file does not say. `notes`: what of this
+    user could not be taken over although the rest can.
     """
 
     line: int
@@ -69,7 +74,7 @@ class Entry:
     password: str | None = attrs.field(default=None, repr=False)
     hashes: tuple[bytes, ...] = attrs.field(default=(), repr=False)
     properties: Mapping[str, tuple[bytes, ...]] = attrs.field(default=_NOTHING, repr=False)
-    disabled: bool = False
+    disabled: bool | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -144,18 +149,26 @@ def verifiers_from(texts: Iterable[str], user: str) -> tuple[ScramVerifier, ...]
 
 
 def checked_hash(text: bytes, user: str) -> bytes:
-    """A hash of a password, `{SCHEME}` and what belongs to it.
+    """A hash of a password: `{SCHEME}` and what belongs to it, or modular crypt, `$id$...`.
 
     Raises:
         RecordError: it is none, or one of SCRAM, which is a verifier.
     """
     if len(text) > HASH_LIMIT or _HASH.fullmatch(text) is None:
         raise RecordError(
-            f"its hash is not {{SCHEME}} and at most {HASH_LIMIT} printable characters", user
+            f"its hash is not {{SCHEME}} or $id$ and at most {HASH_LIMIT} printable characters, "
+            f"none of them a blank or a colon",
+            user,
         )
     if text.upper().startswith(b"{SCRAM-"):
         raise RecordError("a SCRAM verifier stands where another hash is expected", user)
     return text
+
+
+def scheme_of(text: bytes) -> str:
+    """What a hash that was checked begins with; nothing of the hash itself."""
+    match = _HASH.match(text)
+    return "{}" if match is None else match[1].decode("ascii")
 
 
 def checked_property(

@@ -4,7 +4,9 @@ Invariants:
 - Whoever is there already is changed only with `replace`; otherwise an equal one is left as it
   is, and one that differs is a conflict. Therefore the same import may be run again at any time,
   and after an interruption it goes on.
-- `replace` takes back whatever else let the user in: other verifiers, plaintext, hashes.
+- `replace` takes back whatever else let the user in: other verifiers, plaintext, hashes. But
+  what the file does not say changes nothing: nobody is unlocked by its silence, and of whom it
+  has nothing to log in with the secrets stay.
 - A batch is one call of `update_many` for each store, and what cannot be stored spoils no other.
 """
 
@@ -81,18 +83,24 @@ class Told:
 class _Candidate:
     """An entry on its way: under its canonical name, with all that is to be stored of it."""
 
-    __slots__ = ("_verifiers", "entry", "name", "password", "secrets", "told")
+    __slots__ = ("_verifiers", "entry", "name", "opens", "password", "secrets", "told")
 
     def __init__(self, entry: Entry, name: UserName) -> None:
         self.entry = entry
         self.name = name
         self.password: bytes | None = None
         self.secrets: Properties = {}
+        self.opens = bool(entry.verifiers or entry.hashes or entry.password is not None)
         self._verifiers = tuple(sorted(map(format_verifier, entry.verifiers)))
         self.told: Outcome | None = None
 
     def credentials(self, store: AuxpropPlug) -> dict[str, tuple[bytes, ...]]:
-        """Everything that lets the user in, by property; what it has not is an empty tuple."""
+        """Everything that lets the user in, by property; what it has not is an empty tuple.
+
+        Nothing at all where the file has nothing to log in with, as of a locked user.
+        """
+        if not self.opens:
+            return {}
         values: dict[str, tuple[bytes, ...]] = {
             VERIFIERS: self._verifiers,
             HASHES: self.entry.hashes,
@@ -107,7 +115,8 @@ class Import:
     """One import into the stores of `server`.
 
     `replace`: users that differ become those of the file. `dry_run`: write nothing, and tell
-    what would come of each. `strip_realm`: this realm is left off.
+    what would come of each. `strip_realm`: this realm is left off, and a name that would then
+    be one of another realm is refused.
 
     Raises:
         BackendError: no store can be written.
@@ -162,7 +171,12 @@ class Import:
         if isinstance(item, Refused):
             outcome: Outcome = "skipped" if item.skipped else "refused"
             return Told(item.line, item.user, outcome, item.reason)
-        given = item.user if self._strip is None else item.user.removesuffix(self._strip)
+        given = item.user
+        if self._strip is not None and given.endswith(self._strip):
+            given = given.removesuffix(self._strip)
+            if "@" in given:
+                reason = f"without {self._strip} it would be a user of another realm"
+                return Told(item.line, printable(item.user, 80), "refused", reason)
         try:
             identity = self._core.identity(given, CanonFlag.AUTHID | CanonFlag.AUTHZID)
             made = _Candidate(item, UserName.parse(identity))
@@ -275,7 +289,7 @@ class Import:
         self, store: AuxpropPlug, candidate: _Candidate, wanted: Properties
     ) -> list[str]:
         """The same of a disabled user, of whom a look-up tells nothing; compare and set does."""
-        if not candidate.entry.disabled:
+        if candidate.entry.disabled is False:
             return ["state (it is disabled)"]
         if candidate.password is not None:
             # New salts cannot be compared, and nobody gets in with either password.
@@ -296,7 +310,7 @@ def _replacement(candidate: _Candidate, store: AuxpropPlug) -> Change:
     values = {**candidate.entry.properties, **candidate.credentials(store)}
     return Change(
         values,
-        replace_verifiers=True,
+        replace_verifiers=candidate.opens,
         disabled=candidate.entry.disabled,
         create=True,
         exist_ok=True,
