@@ -1,7 +1,8 @@
 """Users as other programs read them: one function for each format.
 
 A format is what stands before the users, what is written of one user, and what stands behind.
-A user whom it has no form for raises `UsageError`, and costs only itself.
+A user whom it has no form for raises `UsageError`, and costs only itself. Of who is not locked
+`csv` and `jsonl` say nothing, so that an export which is put back unlocks nobody.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from sasl_cli.importing.csv import COLUMNS, PROPERTY
+from sasl_cli.importing.records import RecordError, checked_hash
 from sasl_core.plugin import (
     HASHES,
     VERIFIERS,
@@ -60,7 +62,7 @@ Line: TypeAlias = "Callable[[Account], str]"
 class Format:
     """`head(properties)`, `line(account)` and `foot`. `properties`: whether it has room for some.
 
-    `disabled`: whether it can say that a user is.
+    `disabled`: whether it can say that a user is. `key`: by what its readers tell users apart.
     """
 
     line: Line
@@ -68,6 +70,7 @@ class Format:
     foot: str = ""
     properties: bool = False
     disabled: bool = False
+    key: Callable[[Account], str] = lambda account: str(account.name)
 
 
 def _only(account: Account, *hashes: str) -> ScramVerifier:
@@ -80,6 +83,19 @@ def _only(account: Account, *hashes: str) -> ScramVerifier:
         if name in account.verifiers:
             return account.verifiers[name]
     raise UsageError(f"has no verifier of {' or '.join(hashes)}")
+
+
+def _hash_text(value: bytes) -> str:
+    """A hash of a password as an import takes it.
+
+    Raises:
+        UsageError: it does not, or it would write other fields and lines than its own.
+    """
+    try:
+        return checked_hash(value, "").decode("ascii")
+    except RecordError:
+        pass
+    raise UsageError("has a hash of a password that is neither {SCHEME}... nor $id$..., one word")
 
 
 # --- ours ------------------------------------------------------------------------------------
@@ -100,8 +116,8 @@ def _csv_line(account: Account) -> str:
     cells = [
         str(account.name),
         b" ".join(map(format_verifier, account.verifiers.values())).decode("ascii"),
-        _csv_value(HASHES, account.hashes),
-        "true" if account.disabled else "false",
+        _csv_value(HASHES, tuple(_hash_text(each).encode() for each in account.hashes)),
+        "true" if account.disabled else "",
         *(_csv_value(name, values) for name, values in account.properties.items()),
     ]
     return _csv_row(cells)
@@ -125,7 +141,7 @@ def _jsonl_line(account: Account) -> str:
         verifiers = map(format_verifier, account.verifiers.values())
         members["verifiers"] = [text.decode("ascii") for text in verifiers]
     if account.hashes:
-        members["hashes"] = [text.decode("ascii", "replace") for text in account.hashes]
+        members["hashes"] = [_hash_text(each) for each in account.hashes]
     if account.disabled:
         members["disabled"] = True
     properties = {
@@ -163,19 +179,22 @@ def _dovecot_line(account: Account) -> str:
     if _UNFIT_FOR_PASSWD.search(name):
         raise UsageError("has a name that a passwd-file has no form for")
     if not account.verifiers.keys() & {"SHA-256", "SHA-1"} and account.hashes:
-        text = account.hashes[0]
+        text = _hash_text(account.hashes[0])
     else:
-        text = format_braced_verifier(_only(account, "SHA-256", "SHA-1"))
-    return f"{name}:{text.decode('ascii', 'replace')}\n"
+        text = format_braced_verifier(_only(account, "SHA-256", "SHA-1")).decode("ascii")
+    return f"{name}:{text}\n"
+
+
+def _mongodb_id(account: Account) -> str:
+    return f"{account.name.realm or 'admin'}.{account.name.name}"
 
 
 def _mongodb_line(account: Account) -> str:
     _ = _only(account, "SHA-256")
-    database = account.name.realm or "admin"
     document: dict[str, object] = {
-        "_id": f"{database}.{account.name.name}",
+        "_id": _mongodb_id(account),
         "user": account.name.name,
-        "db": database,
+        "db": account.name.realm or "admin",
         "credentials": format_mongodb_credentials(account.verifiers),
         "roles": [],
     }
@@ -204,7 +223,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "jsonl": Format(_jsonl_line, properties=True, disabled=True),
     "postgresql": Format(_postgresql_line),
     "dovecot": Format(_dovecot_line),
-    "mongodb": Format(_mongodb_line),
+    "mongodb": Format(_mongodb_line, key=_mongodb_id),
     "cyrus": Format(
         _cyrus_line,
         lambda _: "VERSION=3\nformat=print\ntype=hash\nHEADER=END\n",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["columns", "console", "fail", "note", "one_line"]
+__all__ = ["columns", "console", "fail", "note", "one_line", "visible"]
 
 FOR_PEERS = {str(BackendError()), str(BackendError(temporary=False))}
 """What a peer is told of an outage; it tells an administrator nothing."""
@@ -32,6 +32,18 @@ def fail(text: str, *, status: int = 1) -> NoReturn:
 def note(text: str) -> None:
     """One line on standard error."""
     print(f"sasl: {printable(text, LINE_LIMIT)}", file=sys.stderr)
+
+
+def visible(text: str) -> str:
+    """`text` without what a terminal would take for a command, line breaks apart."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or each == "\n"
+        else each.encode("unicode_escape", "replace").decode("ascii")
+        for each in text
+    )
 
 
 def one_line(error: SaslError) -> str:

@@ -1,7 +1,8 @@
 """`sasl users export`: users and their verifiers, in a form that another program reads.
 
 Invariants: verifiers go to no terminal unless that is asked for, and into no file that anybody
-else can read or that was there already; what cannot be written is named, and the others are.
+else can read or that was there already; what cannot be written is named, and the others are;
+no two users become one, and no line is longer than an import reads.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import sys
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from sasl_cli.output import note
+from sasl_cli.output import note, visible
 from sasl_cli.settings import APPNAME, Appname, ConfigFile, Database, configuration
 from sasl_cli.supply import supply
 from sasl_core import Result, Server, UserName
@@ -29,7 +30,7 @@ from sasl_core.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from sasl_cli.exporting import Account, Format
     from sasl_core import Found, ScramVerifier
@@ -38,6 +39,8 @@ __all__ = ["Target", "export_users"]
 
 SHOWN: Final = 10
 """Users that are named when they cannot be written."""
+
+Put: TypeAlias = "Callable[[str], None]"
 
 
 class Target(Enum):
@@ -53,7 +56,7 @@ class Target(Enum):
 
 def export_users(
     target: Annotated[
-        Target, typer.Option("--format", help="What reads it; jsonl loses nothing.")
+        Target, typer.Option("--format", help="What reads it; jsonl has room for all of a user.")
     ] = Target.JSONL,
     output: Annotated[
         str | None,
@@ -100,9 +103,9 @@ def export_users(
     settings = configuration(config, appname, db)
     with (
         Server(APPNAME, "localhost", appname=appname, config=settings) as server,
-        _standard_output() if output is None else _new_file(output) as file,
+        _standard_output() if output is None else _new_file(output) as put,
     ):
-        failed = _write(file, chosen, properties, _accounts(server, properties, realm))
+        failed = _write(put, chosen, properties, _accounts(server, properties, realm))
     if failed:
         raise typer.Exit(1)
 
@@ -120,30 +123,40 @@ def _properties(names: list[str], chosen: Format, target: Target) -> list[str]:
     return [checked_property(name, ())[0] for name in dict.fromkeys(names)]
 
 
-def _write(
-    file: BinaryIO, chosen: Format, properties: Sequence[str], accounts: Iterator[Account]
-) -> int:
+def _write(put: Put, chosen: Format, properties: Sequence[str], accounts: Iterator[Account]) -> int:
     """Write everybody; how many could not be."""
-    written = failed = locked = 0
-    _ = file.write(chosen.head(properties).encode())
+    from sasl_cli.importing.lines import LINE_LIMIT
+
+    failed = locked = 0
+    # Their hashes, for which memory does.
+    written: set[int] = set()
+    put(chosen.head(properties))
     for account in accounts:
         try:
             if account.disabled and not chosen.disabled:
                 raise UsageError("is disabled, and its verifiers are not told")
             if not (account.disabled or account.verifiers or account.hashes):
                 raise UsageError("has no verifier")
-            _ = file.write(chosen.line(account).encode())
+            key = hash(chosen.key(account))
+            if key in written:
+                raise UsageError("is written already: two users have this name in the file")
+            line = chosen.line(account)
+            if len(line.encode()) > LINE_LIMIT:
+                raise UsageError(
+                    f"would be a line of more than the {LINE_LIMIT} bytes that are read"
+                )
+            put(line)
         except UsageError as error:
             failed += 1
             if failed <= SHOWN:
                 note(f"{account.name} {error}")
         else:
-            written += 1
+            written.add(key)
             locked += account.disabled
-    _ = file.write(chosen.foot.encode())
+    put(chosen.foot)
     more = f"; {failed} could not be" if failed else ""
     names = f" ({locked} of them disabled: the names alone)" if locked else ""
-    note(f"{written} users written{names}{more}")
+    note(f"{len(written)} users written{names}{more}")
     return failed
 
 
@@ -184,13 +197,19 @@ def _verifiers(found: Found, user: UserName) -> dict[str, ScramVerifier]:
 
 
 @contextmanager
-def _standard_output() -> Generator[BinaryIO]:
-    yield sys.stdout.buffer
+def _standard_output() -> Generator[Put]:
+    """Standard output; on a terminal without control characters, for users choose values."""
+    shown = visible if sys.stdout.isatty() else str
+
+    def put(text: str) -> None:
+        _ = sys.stdout.buffer.write(shown(text).encode())
+
+    yield put
     _ = sys.stdout.buffer.flush()
 
 
 @contextmanager
-def _new_file(name: str) -> Generator[BinaryIO]:
+def _new_file(name: str) -> Generator[Put]:
     """A new file, mode 0600, removed again if the export fails.
 
     Raises:
@@ -204,9 +223,13 @@ def _new_file(name: str) -> Generator[BinaryIO]:
     except (OSError, ValueError) as error:
         reason = f"cannot be made: {getattr(error, 'strerror', None) or type(error).__name__}"
     else:
+
+        def put(text: str) -> None:
+            _ = opened.write(text.encode())
+
         try:
             with opened:
-                yield opened
+                yield put
                 opened.flush()
                 os.fsync(opened.fileno())
         except BaseException:
