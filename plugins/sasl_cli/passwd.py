@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sasl_cli.output import columns, fail
 from sasl_cli.password import ask, read_line
 from sasl_cli.settings import APPNAME, Appname, ConfigFile, Database, configuration
+from sasl_cli.supply import supply
 from sasl_core import Result, Server, SetpassFlag
 from sasl_core.plugin import UsageError
+
+if TYPE_CHECKING:
+    from sasl_core.plugin import UserName
 
 __all__ = ["command"]
 
@@ -74,9 +78,13 @@ def command(
             password = read_line() if pipe else ask("New password", twice=True)
             flags = SetpassFlag.CREATE if create else SetpassFlag.NONE
         report = server.setpass(user, password, flags)
+        locked = report.ok and not disable and _is_locked(server, report.user)
     del password
     if report.ok:
-        print(f"{report.user}: {'disabled' if disable else 'password set'}")
+        done = "disabled" if disable else "password set"
+        print(
+            f"{report.user}: {done}{', but still disabled; -c lets the user in' if locked else ''}"
+        )
     rows = [
         (
             target.target,
@@ -92,3 +100,9 @@ def command(
         fail(f"there is no user {str(report.user)!r}{advice}")
     if not report.ok:
         fail(f"the password of {str(report.user)!r} is not set")
+
+
+def _is_locked(server: Server, user: UserName) -> bool:
+    """Whether a store keeps the user out, whatever the password is."""
+    found = (supply(store.lookup(user, ())).result for store in server.core.stores())
+    return Result.DISABLED in found

@@ -915,3 +915,14 @@ def test_close_waits_for_the_calls_under_way(store):
     store.close()
     thread.join()
     assert sql(store, "SELECT disabled FROM users") == [(1,)]
+
+
+def test_a_look_up_of_no_property_reads_one_user(tmp_path):
+    """Whether a user is there costs the same, however many others there are."""
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        store.create()
+        sql, wanted = store._query(())
+        connection = sqlite3.connect(store.path)
+        with closing(connection):
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (*wanted, "", "tim")).fetchall()
+    assert not [row for row in plan if "SCAN" in row[3] and "properties" in row[3]]

@@ -227,6 +227,8 @@ class SqliteStore(SimpleStore):
             wanted = tuple(name for name in dict.fromkeys(names) if name.isprintable())
             if len(wanted) > NAMES_LIMIT:
                 raise UsageError(f"a look-up takes at most {NAMES_LIMIT} properties")
+            # Without any name SQLite would read the whole table; nothing is called "".
+            wanted = wanted or ("",)
             query = lookup_statement(len(wanted)), wanted
             if len(self._queries) < QUERIES_LIMIT:
                 self._queries[names] = query
