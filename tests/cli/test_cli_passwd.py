@@ -94,7 +94,8 @@ def test_d_locks_the_user_out_until_c_lets_it_in(sasl: Sasl) -> None:
     assert lines(sasl.run("users", "--db", str(sasl.db)).stdout)[1].split() == [
         "tim", "-", "sasldb", "disabled", "-",
     ]  # fmt: skip
-    assert passwd(sasl, "-p", "tim").returncode == 0
+    done = passwd(sasl, "-p", "tim")
+    assert lines(done.stdout)[0] == "tim: password set, but still disabled; -c lets the user in"
     assert not logs_in(sasl, "tim")
     assert passwd(sasl, "-c", "-p", "tim").returncode == 0
     assert logs_in(sasl, "tim")
