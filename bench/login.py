@@ -114,7 +114,7 @@ def warm(effort: Effort) -> Row:
         }
         if scramp is not None:
             contenders["peer"] = scramp_login(people, scramp)
-        times = interleave(contenders, effort.times(500), 2)
+        times = interleave(contenders, effort.times(150), 8)
     faster = ratio(times["peer"], times["ours"]) if scramp is not None else None
     return Row(
         topic="login",

@@ -126,7 +126,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     }
     if scramp is not None:
         contenders["peer"] = scramp_server(people, scramp)
-    times = interleave(contenders, effort.times(1000), effort.times(20, least=5))
+    times = interleave(contenders, effort.times(250), effort.times(80, least=5))
     if heard[0] is None:
         raise AssertionError("the audit listener was not called")
     typical = {name: middle(each).middle for name, each in times.items()}
