@@ -219,9 +219,14 @@ def _one_line(address: str | None) -> str | None:
 
 
 def _binding_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The types of channel binding, checked: a client has them from its peer."""
+    """The types of channel binding, checked: a client has them from its peer.
+
+    They are signed between delimiters (XEP-0474), so that what is no name could stand for two.
+    """
     given = tuple(names)
-    if isinstance(names, (str, bytes)) or not all(is_a(name, str) for name in given):
+    if isinstance(names, (str, bytes)) or not all(
+        is_a(name, str) and _BINDING_NAME.fullmatch(name) is not None for name in given
+    ):
         raise UsageError("advertised_bindings is a list of names, like 'tls-exporter'")
     return given
 

@@ -152,9 +152,12 @@ class ServerContext(Context["ServerCore"]):
         seen, rounds = core.decoy_rounds
         if seen is not found.decoy_iterations:
             rounds = core.look_at_rounds(found)
+        count = rounds.get(hash_name, 1)
+        if cap is not None and count > cap:
+            count = cap
         # Always made, so that nobody's look-up is cheaper than another's.
         decoy = decoy_verifier(
-            found.decoy_secret or core.decoy_secret(), hash_name, user.authid, rounds[hash_name]
+            found.decoy_secret or core.decoy_secret(), hash_name, user.authid, count
         )
         verifier = found.verifiers.get(hash_name)
         if found.result is not _OK:

@@ -14,6 +14,7 @@ from sasl_core.errors import (
     ConfigError,
     PluginError,
     UsageError,
+    printable,
 )
 from sasl_core.flags import Feature, Side
 from sasl_core.names import base_name
@@ -23,7 +24,7 @@ from sasl_core.plugset import Plugs
 from sasl_core.properties import VERIFIERS
 from sasl_core.registry import Registry
 from sasl_core.results import Result
-from sasl_core.verifier import SCRAM_HASHES
+from sasl_core.verifier import MAX_ITERATIONS, SCRAM_HASHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -224,13 +225,22 @@ class ServerCore(Core):
     def look_at_rounds(self, found: Found) -> dict[str, int]:
         """The rounds of decoys by hash: the store's, as `found` has them, or the configured ones.
 
-        Kept in `decoy_rounds` until a look-up brings others.
+        Kept in `decoy_rounds` until a look-up brings others, so a store that counts anew hands
+        out a new mapping. No cap: SCRAM has none for real verifiers either.
+
+        Raises:
+            PluginError: the store names rounds that no verifier can have.
         """
-        counter, cap = self.options.scram_iteration_counter, self.options.scram_iteration_cap
-        rounds = {
-            name: min(found.decoy_rounds(name) or counter.of(name), cap.of(name))
-            for name in SCRAM_HASHES
-        }
+        counter = self.options.scram_iteration_counter
+        rounds: dict[str, int] = {}
+        for name in SCRAM_HASHES:
+            count: object = found.decoy_rounds(name)
+            if count is None:
+                count = counter.of(name)
+            if type(count) is not int or not 0 < count <= MAX_ITERATIONS:
+                why = f"a look-up says that verifiers of {name} have {printable(count, 20)} rounds"
+                raise PluginError("store", "", why)
+            rounds[name] = count
         self.decoy_rounds = found.decoy_iterations, rounds
         return rounds
 

@@ -22,7 +22,7 @@ from sasl_core.errors import (
     printable,
 )
 from sasl_core.exchange import STARTED, Exchange
-from sasl_core.flags import BindingPolicy, Feature, SecurityFlag
+from sasl_core.flags import BindingPolicy, DowngradePolicy, Feature, SecurityFlag
 from sasl_core.names import PLUS, base_name
 from sasl_core.needs import (
     NeedCallback,
@@ -181,6 +181,16 @@ class ClientNegotiation(Negotiation):
         ):
             # Whoever says who they are does not want to be nobody.
             return "a user was named; leave the name out, or put it into client_mech_list"
+        if (
+            self.core.options.scram_downgrade_protection is DowngradePolicy.REQUIRE
+            and not plug.security_flags & SecurityFlag.NOPLAINTEXT
+            and plug.name not in (self.core.wanted or ())
+        ):
+            # Whoever changes the offer leaves nothing but this, and has the password.
+            return (
+                "it sends the password, and scram_downgrade_protection is require; "
+                "put it into client_mech_list to use it all the same"
+            )
         if plug.features & Feature.NEEDSERVERFQDN and "." not in self.core.host:
             return f"it needs the server's full name, and {self.core.host!r} is none"
         if self._answers.get(PromptId.USER) and not plug.features & Feature.ALLOWS_PROXY:

@@ -17,6 +17,7 @@ from sasl_core import (
     AuthenticationError,
     Client,
     MechanismError,
+    PluginError,
     Result,
     SaslError,
     Server,
@@ -317,8 +318,8 @@ def test_a_decoy_has_the_rounds_of_its_hash() -> None:
         }  # fmt: skip
 
 
-def test_a_decoy_is_capped_by_its_hash() -> None:
-    """A store of dear verifiers gets no dearer decoy than a verifier may be."""
+def test_a_cap_does_not_tell_decoys_from_verifiers() -> None:
+    """SCRAM hands out verifiers of more rounds than the cap, and so it does decoys."""
     with server(
         [users("SHA-256", "SHA-512", rounds=9000)],
         config={
@@ -327,7 +328,39 @@ def test_a_decoy_is_capped_by_its_hash() -> None:
             "scram_iteration_cap": "SHA-512:8000",
         },
     ) as ours:
-        assert (decoy(ours, "SHA-256"), decoy(ours, "SHA-512")) == (9000, 8000)
+        assert (decoy(ours, "SHA-256"), decoy(ours, "SHA-512")) == (9000, 9000)
+
+
+@pytest.mark.parametrize("rounds", [-5, 0, True, 2**31, {"SHA-256": -3}])
+def test_a_store_that_counts_wrong_is_named_for_everybody(rounds: Any) -> None:
+    """Rounds that no verifier has break the look-up of a known user as of an unknown one."""
+
+    class Wrong(MemoryStore):
+        def read(self, user: Any, names: Any) -> Found:
+            found = super().read(user, names)
+            return Found(found.result, found.values, found.verifiers, None, rounds)
+
+    store = Wrong({"tim": USERS["tim"]})
+    with server([store], config={**ANY}) as ours:
+        for name in ("tim", "nobody"):
+            with ours.session() as session, pytest.raises(PluginError, match="rounds"):
+                session.start("SCRAM-SHA-256", f"n,,n={name},r=abcdefghijklmnop".encode())
+
+
+def test_a_client_that_requires_a_signed_offer_sends_no_password_for_it() -> None:
+    """An offer stripped to PLAIN is no way around it, unless the application names PLAIN."""
+    config = {"scram_downgrade_protection": "require"}
+    facts: Any = {"authid": "tim", "password": "x", "external_ssf": 256}
+    with (
+        client(config=config) as owner,
+        owner.session(**facts) as session,
+        pytest.raises(MechanismError, match="scram_downgrade_protection"),
+    ):
+        session.start(["PLAIN"])
+    named = {**config, "client_mech_list": ["SCRAM-SHA-256", "PLAIN"]}
+    with client(config=named) as owner, owner.session(**facts) as session:
+        session.start(["PLAIN"])
+        assert session.mechanism == "PLAIN"
 
 
 def test_decoys_of_several_stores_are_known_by_hash() -> None:
@@ -457,7 +490,19 @@ def test_a_server_that_signs_nothing() -> None:
     assert "scram_downgrade_protection" in str(caught.value.detail)
 
 
-@pytest.mark.parametrize("value", ["tls-unique", b"tls-unique", [b"tls-unique"], [1]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "tls-unique",
+        b"tls-unique",
+        [b"tls-unique"],
+        [1],
+        [""],
+        ["tls-exporter\x1etls-unique"],
+        ["\x1f"],
+        ["\ud800"],
+    ],
+)
 def test_advertised_types_are_names(value: Any) -> None:
     """One name in place of several, or what is no text, is a mistake of the application."""
     with client() as owner, pytest.raises(UsageError, match="advertised_bindings"):
