@@ -14,7 +14,7 @@ import re
 from binascii import unhexlify
 from typing import TYPE_CHECKING, Final
 
-from sasl_cli.importing.lines import numbered_lines
+from sasl_cli.importing.lines import users_by_line
 from sasl_cli.importing.records import (
     Entry,
     RecordError,
@@ -41,17 +41,7 @@ _RESTRICTING: Final = frozenset({"allow_nets", "allow_real_nets", "nopassword", 
 
 def read(file: BinaryIO) -> Iterator[Entry | Refused]:
     """Read users from a passwd-file of Dovecot."""
-    for line in numbered_lines(file):
-        if isinstance(line, Refused):
-            yield line
-            continue
-        number, data = line
-        if not data.strip() or data.startswith(b"#"):
-            continue
-        try:
-            yield _entry(number, utf8(data, "the line"))
-        except RecordError as error:
-            yield error.refused(number)
+    return users_by_line(file, _entry, (b"#",))
 
 
 def _entry(number: int, line: str) -> Entry:

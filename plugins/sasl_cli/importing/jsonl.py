@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from sasl_cli.importing.jsontext import strict_object
-from sasl_cli.importing.lines import numbered_lines
+from sasl_cli.importing.lines import users_by_line
 from sasl_cli.importing.records import (
     Entry,
     RecordError,
@@ -21,7 +21,6 @@ from sasl_cli.importing.records import (
     checked_property,
     identity,
     no_such_field,
-    utf8,
     verifiers_from,
 )
 from sasl_core.plugin import PeerError, b64decode
@@ -37,25 +36,16 @@ MEMBERS: Final = ("user", "realm", "verifiers", "password", "hashes", "disabled"
 
 def read(file: BinaryIO) -> Iterator[Entry | Refused]:
     """Read users from JSON lines."""
-    for line in numbered_lines(file):
-        if isinstance(line, Refused):
-            yield line
-            continue
-        number, data = line
-        if not data.strip():
-            continue
-        try:
-            yield _entry(number, strict_object(utf8(data, "the line")))
-        except RecordError as error:
-            yield error.refused(number)
+    return users_by_line(file, _entry)
 
 
-def _entry(number: int, members: Mapping[str, object]) -> Entry:
+def _entry(number: int, line: str) -> Entry:
     """One user.
 
     Raises:
-        RecordError: a member is not known, or not what it should be.
+        RecordError: it is no object, a member is not known, or not what it should be.
     """
+    members = strict_object(line)
     user = identity(_text(members, "user"), _text(members, "realm"))
     for name in members:
         if name not in MEMBERS:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from sasl_cli.importing.records import Refused
+from sasl_cli.importing.records import RecordError, Refused, utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
-__all__ = ["LINE_LIMIT", "numbered_lines", "quoted_lines"]
+    from sasl_cli.importing.records import Entry
+
+__all__ = ["LINE_LIMIT", "numbered_lines", "quoted_lines", "users_by_line"]
 
 LINE_LIMIT: Final = 128 * 1024
 """Longest line, in bytes, its end included."""
@@ -40,6 +42,27 @@ def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes] | Refused]:
             yield Refused(number, "", f"the line is longer than {LINE_LIMIT} bytes")
             continue
         yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def users_by_line(
+    file: BinaryIO, entry: Callable[[int, str], Entry], comments: tuple[bytes, ...] = ()
+) -> Iterator[Entry | Refused]:
+    """Users of whom each has one line, which `entry` reads by its number and text.
+
+    `comments`: what begins lines that are skipped, as blank ones are. A line that is no UTF-8,
+    or that `entry` raises `RecordError` for, is refused.
+    """
+    for line in numbered_lines(file):
+        if isinstance(line, Refused):
+            yield line
+            continue
+        number, data = line
+        if not data.strip() or data.startswith(comments):
+            continue
+        try:
+            yield entry(number, utf8(data, "the line"))
+        except RecordError as error:
+            yield error.refused(number)
 
 
 def quoted_lines(
