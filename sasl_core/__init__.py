@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sasl_core.audit import AuditEvent
     from sasl_core.blocking import Client, ClientSession, Server, ServerSession
     from sasl_core.config import Configuration
+    from sasl_core.credentials import AccessToken, CredentialsPlug, TokenRequest
     from sasl_core.encoding import b64decode, b64encode
     from sasl_core.exchange import TRANSITIONS, Exchange
     from sasl_core.facts import ChannelBindings, ConnectionFacts, SecurityProperties
@@ -72,6 +73,7 @@ _LAZY = {
     "audit": ("AuditEvent",),
     "blocking": ("Client", "ClientSession", "Server", "ServerSession"),
     "config": ("Configuration",),
+    "credentials": ("AccessToken", "CredentialsPlug", "TokenRequest"),
     "encoding": ("b64decode", "b64encode"),
     "exchange": ("TRANSITIONS", "Exchange"),
     "facts": ("ChannelBindings", "ConnectionFacts", "SecurityProperties"),
@@ -121,6 +123,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "TRANSITIONS",
+    "AccessToken",
     "AuditEvent",
     "AuthenticationError",
     "BackendError",
@@ -134,6 +137,7 @@ __all__ = [
     "ConfigError",
     "Configuration",
     "ConnectionFacts",
+    "CredentialsPlug",
     "Decision",
     "Exchange",
     "Feature",
@@ -174,6 +178,7 @@ __all__ = [
     "SetpassReport",
     "Side",
     "TargetResult",
+    "TokenRequest",
     "UsageError",
     "UserName",
     "b64decode",

@@ -24,10 +24,13 @@ from sasl_core.options import CORE_KEYS
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-__all__ = ["ALIASES", "cyrus_problem", "parse_flat"]
+__all__ = ["ALIASES", "CORE_ALIASES", "cyrus_problem", "parse_flat"]
 
 ALIASES: Final = {"sasldb_path": ("auxprop", "sasldb", "path")}
 """Options of Cyrus -> table, plugin and key here; known even where the plugin is not."""
+
+CORE_ALIASES: Final = {"oidcidentityproviders": "identity_providers"}
+"""Names that others use for a key of the core, in lower case."""
 
 # By whole name, or by all before the first "_".
 _NOT_YET: Final = {
@@ -71,6 +74,7 @@ def parse_flat(
         if split is None:
             continue
         key, value = split[0].lower(), split[1]
+        key = CORE_ALIASES.get(key, key)
         if key in seen:
             problem = f"the key was given before, on line {seen[key]}"
             raise wrong(problem, file=file, line=line, key=key)

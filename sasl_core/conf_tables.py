@@ -27,11 +27,6 @@ KINDS: Final = (
 )
 """The kinds of plugins that have options, each a table and an entry-point group of that name."""
 
-# Tables that a later release reads. Until then a file that has one asks for more than it gets.
-_RESERVED: Final = {
-    "identity_providers": "identity providers are not supported yet, no mechanism would use them",
-}
-
 
 def read_tables(tables: object, appname: str, file: str | None) -> Settings:
     """The settings that `tables`, read from `file` if not None, give the application.
@@ -81,10 +76,10 @@ def _read_level(level: Mapping[str, object], prefix: str, file: str | None, to: 
 
 def _unknown(key: str, *, nested: bool) -> str:
     """What to say of a key that no level has."""
-    from sasl_core.conf_flat import ALIASES, cyrus_problem
+    from sasl_core.conf_flat import ALIASES, CORE_ALIASES, cyrus_problem
 
-    if key in _RESERVED:
-        return _RESERVED[key]
+    if key.lower() in CORE_ALIASES:
+        return f"here this is the key {CORE_ALIASES[key.lower()]!r}"
     if key in ALIASES:
         kind, name, option = ALIASES[key]
         return f"here this is the key {option!r} of the table [{kind}.{name}]"

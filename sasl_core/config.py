@@ -215,6 +215,11 @@ class Configuration:
             ("client_mech_list", core.client_mech_list or (), declared.get("mechanisms", ())),
             ("canon_user_plugin", (core.canon_user_plugin,), declared.get("canon_user", ())),
             ("auxprop_plugin", core.auxprop_plugin, declared.get("auxprop", ())),
+            (
+                "credentials_plugin",
+                (core.credentials_plugin,) if core.credentials_plugin else (),
+                declared.get("credentials", ()),
+            ),
             ("pwcheck_method", core.pwcheck_method, {"auxprop", *declared.get("pwcheck", ())}),
         )
         for key, names, known in listed:

@@ -21,12 +21,12 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sasl_core.credentials import CredentialsPlug
     from sasl_core.plugs import (
         AuditPlug,
         AuxpropPlug,
         CanonUserPlug,
         ClientPlug,
-        Plug,
         PwcheckPlug,
         ServerPlug,
     )
@@ -68,7 +68,7 @@ def sasl_auxprop_init(utils: SaslUtils) -> Sequence[AuxpropPlug]:
 
 
 @hookspec(firstresult=True)
-def sasl_credentials_init(utils: SaslUtils) -> Sequence[Plug]:
+def sasl_credentials_init(utils: SaslUtils) -> Sequence[CredentialsPlug]:
     """The module's sources of a client's secrets (group `sasl_core.credentials`)."""
     raise NotImplementedError
 

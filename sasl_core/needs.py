@@ -263,7 +263,10 @@ class NeedStore(NeedBase[Result]):
 
 
 class PromptId(IntEnum):
-    """What is asked for (`SASL_CB_*`, with Cyrus's numbers)."""
+    """What is asked for (`SASL_CB_*`, with Cyrus's numbers).
+
+    TOKEN, an access token (RFC 6750), is ours: Cyrus has no number for one.
+    """
 
     USER = 0x4001
     AUTHNAME = 0x4002
@@ -272,6 +275,7 @@ class PromptId(IntEnum):
     ECHOPROMPT = 0x4005
     NOECHOPROMPT = 0x4006
     GETREALM = 0x4008
+    TOKEN = 0x4F01
 
 
 @record
@@ -289,7 +293,7 @@ class Prompt:
     @property
     def echo(self) -> bool:
         """Whether what a person types may be shown."""
-        return self.id not in (PromptId.PASS, PromptId.NOECHOPROMPT)
+        return self.id not in (PromptId.PASS, PromptId.NOECHOPROMPT, PromptId.TOKEN)
 
 
 @record
@@ -318,6 +322,10 @@ class NeedDerivation(NeedBase[bytes]):
 class HttpRequest(Sealed):
     """One HTTP request. `deadline` is the total time allowed, in seconds; `limit` the
     largest response body accepted, in bytes. Redirects are never followed.
+
+    `ca_file`: a PEM file of the authorities that alone are trusted; None: the machine's.
+    `cleartext`: an `http://` address is meant, and whoever asks has made sure that it is of
+    this machine, or of the cloud that it runs in; otherwise nothing but `https://` will do.
     """
 
     method: str
@@ -326,6 +334,8 @@ class HttpRequest(Sealed):
     body: bytes = attrs.field(default=b"", repr=False)
     deadline: float = 10.0
     limit: int = 256 * 1024
+    ca_file: str | None = None
+    cleartext: bool = False
 
 
 @record

@@ -11,7 +11,9 @@ XEP-0474 (downgrade protection).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, IntEnum
+from os import PathLike
 from typing import TYPE_CHECKING, Final, cast
 
 from sasl_core._checks import is_a
@@ -33,7 +35,7 @@ from sasl_core.pluginlist import PluginList, is_plugin_name
 from sasl_core.verifier import SCRAM_HASHES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sasl_core.conf_values import Converter
 
@@ -104,7 +106,8 @@ class CoreOptions:
 
     `mech_list`, `client_mech_list`: None means every installed mechanism, () none.
     `scram_hashes`: None means those that `mech_list` names, SHA-256 where it names none. The
-    rounds are PBKDF2 iterations, the SSFs bits, `maxbufsize` is in bytes.
+    rounds are PBKDF2 iterations, the SSFs bits, `maxbufsize` is in bytes. `credentials_plugin`:
+    "" for none. `identity_providers`: a JSON text or tables, for a token library to check.
     """
 
     mech_list: tuple[str, ...] | None = None
@@ -128,6 +131,9 @@ class CoreOptions:
     allow_cleartext: bool = False
     allow_unencrypted_scram: bool = False
     user_realm: str = ""
+    credentials_plugin: str = ""
+    identity_providers: str | tuple[Mapping[str, object], ...] | None = None
+    identity_providers_file: str | None = None
 
 
 # --- the converters -----------------------------------------------------------------
@@ -261,6 +267,25 @@ def _shown(value: object) -> str:
     return repr(printable(value, 40)) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
+def _identity_providers(value: object) -> str | tuple[Mapping[str, object], ...]:
+    """A JSON text as it is, or an array of tables; what is in them is for others to check."""
+    if isinstance(value, str):
+        return text(value)
+    tables = words(value)
+    if not all(is_a(table, Mapping) for table in tables):
+        raise Unfit("expected an array of tables, [[identity_providers]], or its JSON text")
+    return cast("tuple[Mapping[str, object], ...]", tables)
+
+
+def _file(value: object) -> str:
+    if is_a(value, PathLike):
+        value = cast("PathLike[str]", value).__fspath__()
+    name = text(value)
+    if not name or "\0" in name:
+        raise Unfit("expected a path")
+    return name
+
+
 _mechanisms: Final = _listed(_mechanism)
 _plugins: Final = _listed(_plugin)
 _ssf: Final = whole_number(0, MAX_SSF)
@@ -287,6 +312,9 @@ CORE_KEYS: Final[Mapping[str, Converter[object]]] = {
     "allow_cleartext": boolean,
     "allow_unencrypted_scram": boolean,
     "user_realm": _realm,
+    "credentials_plugin": _plugin,
+    "identity_providers": _identity_providers,
+    "identity_providers_file": _file,
 }
 """Every key of the core, and its converter."""
 
@@ -300,6 +328,10 @@ _ORDERED: Final = (
 _DEFAULTS: Final = CoreOptions()
 
 
+# Paths that count from the directory of the file that names them.
+_PATHS: Final = ("identity_providers_file",)
+
+
 def read_core(given: Mapping[str, Setting]) -> CoreOptions:
     """The core's options from what was given for the keys of `CORE_KEYS`; the rest by default.
 
@@ -309,6 +341,14 @@ def read_core(given: Mapping[str, Setting]) -> CoreOptions:
     if not given:
         return _DEFAULTS
     values = {key: setting.read(CORE_KEYS[key]) for key, setting in given.items()}
+    for key in _PATHS:
+        file = given[key].file if key in given else None
+        if file is not None:
+            from pathlib import Path
+
+            values[key] = str(Path(file).parent / cast("str", values[key]))
+    if "identity_providers" in given and "identity_providers_file" in given:
+        raise given["identity_providers_file"].error("identity_providers is given too; keep one")
     # The table gives each key the type of its field; the tests hold the two together.
     make = cast("Callable[..., CoreOptions]", CoreOptions)
     options = make(**values)

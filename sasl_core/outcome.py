@@ -15,6 +15,7 @@ from sasl_core.errors import UsageError
 if TYPE_CHECKING:
     from sasl_core.layer import Layer
     from sasl_core.needs import User
+    from sasl_core.token import ValidatedToken
 
 __all__ = ["Success", "Verified", "VerifiedPeer"]
 
@@ -25,13 +26,20 @@ MINT: Final = object()
 class Verified(Sealed):
     """Proof, inside one exchange, that a user has been authenticated.
 
-    `anonymous`: it is nobody in particular.
+    `anonymous`: it is nobody in particular. `token`: what it rests on, if that can lapse.
     """
 
-    __slots__ = ("anonymous", "how", "origin", "user")
+    __slots__ = ("anonymous", "how", "origin", "token", "user")
 
     def __init__(
-        self, mint: object, origin: object, user: User, how: str, *, anonymous: bool = False
+        self,
+        mint: object,
+        origin: object,
+        user: User,
+        how: str,
+        *,
+        anonymous: bool = False,
+        token: ValidatedToken | None = None,
     ) -> None:
         if mint is not MINT:
             raise UsageError("a Verified comes from the methods of the server's context only")
@@ -39,6 +47,7 @@ class Verified(Sealed):
         self.user = user
         self.how = how
         self.anonymous = anonymous
+        self.token = token
 
     def __repr__(self) -> str:
         return f"<Verified {self.user.authid!r} by {self.how}>"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CoroutineType, FunctionType, MappingProxyType, ModuleType
 from typing import TypeGuard, cast
 
+from sasl_core.credentials import CredentialsPlug
 from sasl_core.errors import printable
 from sasl_core.flags import Blocking, Feature, SecurityFlag, Side
 from sasl_core.names import PLUS, is_mechanism_name
@@ -64,7 +65,7 @@ _CLASSES: Mapping[str, type[Plug]] = MappingProxyType(
         "sasl_client_plug_init": ClientPlug,
         "sasl_canonuser_init": CanonUserPlug,
         "sasl_auxprop_init": AuxpropPlug,
-        "sasl_credentials_init": Plug,
+        "sasl_credentials_init": CredentialsPlug,
         "sasl_pwcheck_init": PwcheckPlug,
         "sasl_audit_init": AuditPlug,
     }
@@ -80,6 +81,7 @@ _METADATA: Mapping[type[Plug], Mapping[str, type]] = MappingProxyType(
         },
         ServerPlug: {"attests": bool},
         ClientPlug: {"required_prompts": tuple},
+        CredentialsPlug: {"human": bool},
         AuxpropPlug: {"override": bool, "writable": bool, "plaintext": bool},
         SimpleStore: {"read_blocking": Blocking, "write_blocking": Blocking},
     }

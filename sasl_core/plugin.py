@@ -3,8 +3,8 @@
 A plugin is a module named by an entry point. It says which plugin interface it was
 written for (`SASL_PLUGIN_API = 1`), and marks its hooks with `@hookimpl`:
 `sasl_server_plug_init`, `sasl_client_plug_init`, `sasl_canonuser_init`,
-`sasl_auxprop_init`, `sasl_pwcheck_init`, `sasl_audit_init`. Each takes the `SaslUtils`
-of the plugin and returns a sequence of plugs.
+`sasl_auxprop_init`, `sasl_pwcheck_init`, `sasl_credentials_init`, `sasl_audit_init`. Each
+takes the `SaslUtils` of the plugin and returns a sequence of plugs.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ from sasl_core.verifier import (
 if TYPE_CHECKING:
     from sasl_core.audit import AuditEvent
     from sasl_core.context import ClientContext, ServerContext
+    from sasl_core.credentials import AccessToken, CredentialsPlug, TokenRequest
+    from sasl_core.runners.flight import Flight, pause
     from sasl_core.step import ClientStepMechanism, ServerStepMechanism, Step
     from sasl_core.token import ValidatedToken
     from sasl_core.verifier_forms import (
@@ -120,6 +122,8 @@ else:
             "sasl_core.audit": ("AuditEvent",),
             "sasl_core.context.client": ("ClientContext",),
             "sasl_core.context.server": ("ServerContext",),
+            "sasl_core.credentials": ("AccessToken", "CredentialsPlug", "TokenRequest"),
+            "sasl_core.runners.flight": ("Flight", "pause"),
             "sasl_core.step": ("ClientStepMechanism", "ServerStepMechanism", "Step"),
             "sasl_core.token": ("ValidatedToken",),
             "sasl_core.verifier_forms": (
@@ -136,6 +140,7 @@ __all__ = [
     "PASSWORD",
     "SCRAM_HASHES",
     "VERIFIERS",
+    "AccessToken",
     "AuditEvent",
     "AuditPlug",
     "AuthenticationError",
@@ -153,9 +158,11 @@ __all__ = [
     "ClientPlug",
     "ClientStepMechanism",
     "ConfigError",
+    "CredentialsPlug",
     "Decision",
     "DowngradePolicy",
     "Feature",
+    "Flight",
     "Found",
     "Gs2Header",
     "HttpRequest",
@@ -194,6 +201,7 @@ __all__ = [
     "SimpleStore",
     "Step",
     "Success",
+    "TokenRequest",
     "UsageError",
     "User",
     "UserName",
@@ -217,6 +225,7 @@ __all__ = [
     "parse_mongodb_credentials",
     "parse_saslname",
     "parse_verifier",
+    "pause",
     "prepare_trace",
     "printable",
     "record",

@@ -29,6 +29,7 @@ from sasl_core.plugs import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from sasl_core.credentials import CredentialsPlug
     from sasl_core.entrypoints import Claim
     from sasl_core.registry import Plugin, Registry
     from sasl_core.utils import SaslUtils
@@ -110,6 +111,8 @@ class Plugs(Generic[M_co]):
     def get(self, kind: Literal["pwcheck"], name: str) -> PwcheckPlug: ...
     @overload
     def get(self, kind: Literal["audit"], name: str) -> AuditPlug: ...
+    @overload
+    def get(self, kind: Literal["credentials"], name: str) -> CredentialsPlug: ...
     @overload
     def get(self, kind: str, name: str) -> Plug: ...
 

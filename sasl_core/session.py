@@ -151,6 +151,15 @@ class ServerView(SessionView["ServerNegotiation", R]):
         """Why the mechanisms that are not offered are not, by name."""
         return self._negotiation.rejected
 
+    def valid(self) -> bool:
+        """Whether what the login rests on still stands. UsageError (NOTDONE) before it is done.
+
+        False once the access token has expired, a key of its issuer has changed, or
+        `revalidate` was refused: the client has to log in again. A login by any other means
+        stays valid.
+        """
+        return self._negotiation.valid()
+
     def listmech(
         self, user: str | None = None, prefix: str = "", separator: str = " ", suffix: str = ""
     ) -> str:
@@ -168,9 +177,17 @@ class ClientView(SessionView["ClientNegotiation", R]):
         """Why the mechanisms that were passed over were, by name."""
         return self._negotiation.rejected
 
+    def refused(self) -> bool:
+        """Call it when the protocol says that the login failed.
+
+        What a mechanism keeps for the next login and has used for this one, an access token
+        say, is dropped. Returns whether a new session with a new one may succeed.
+        """
+        return self._negotiation.refused()
+
 
 _AUTHNAME, _PASS, _USER = PromptId.AUTHNAME, PromptId.PASS, PromptId.USER
-_GETREALM, _ECHOPROMPT = PromptId.GETREALM, PromptId.ECHOPROMPT
+_GETREALM, _ECHOPROMPT, _TOKEN = PromptId.GETREALM, PromptId.ECHOPROMPT, PromptId.TOKEN
 
 
 def client_answers(
@@ -179,6 +196,7 @@ def client_answers(
     authzid: str | None,
     realm: str | None,
     trace: str | None,
+    token: str | Callable[[Prompt], str] | None,
     answers: Mapping[PromptId, str | Callable[[Prompt], str]] | None,
 ) -> dict[PromptId, str | Callable[[Prompt], str]]:
     """The prompts that a session can answer from its arguments."""
@@ -193,6 +211,8 @@ def client_answers(
         given[_GETREALM] = realm
     if trace is not None:
         given[_ECHOPROMPT] = trace
+    if token is not None:
+        given[_TOKEN] = token
     for prompt, value in given.items():
         if not isinstance(value, str) and not callable(value):
             name = getattr(prompt, "name", "a prompt")

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from logging import Logger
     from pathlib import Path
 
@@ -98,7 +98,7 @@ class SaslUtils:
         if name not in self._asked:
             self._core.configuration.refuse_options(self.kind, name)
 
-    def read_text(self, path: Path) -> str:
+    def read_text(self, path: str | Path) -> str:
         """The text of a file that an option names, held to what configuration files are held to.
 
         For the plugin's init: it blocks, and an exchange must not wait for it.
@@ -156,10 +156,28 @@ class SaslUtils:
         """
         return self._core.plugs.get("canon_user", name)
 
-    def every(self, seconds: float, body: Callable[[], Needs[object]]) -> None:
+    @property
+    def identity_providers(self) -> str | tuple[Mapping[str, object], ...] | None:
+        """The identity providers as they are configured: a JSON text, or tables; None: none.
+
+        Reads the file that `identity_providers_file` names, each time: it may block.
+
+        Raises:
+            ConfigError: the file cannot be read, as for `read_text`.
+        """
+        options = self._core.options
+        if options.identity_providers_file:
+            return self.read_text(options.identity_providers_file)
+        return options.identity_providers
+
+    def every(
+        self, seconds: float, body: Callable[[], Needs[object]], *, waits: bool = False
+    ) -> None:
         """Run the generator of needs that `body()` gives, every `seconds`.
 
         In asyncio by a task, in a blocking Server by one daemon thread if it was made
-        with `background=True`, otherwise before the next session when it is due.
+        with `background=True`, otherwise before the next session when it is due. `waits`: it
+        may wait for the net, and never stands before somebody's session; a plugin whose work
+        nobody has done then does it when it is asked next.
         """
-        self._core.schedule(seconds, body)
+        self._core.schedule(seconds, body, waits=waits)

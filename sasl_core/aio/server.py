@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sasl_core.plugs import AuxpropPlug, Needs
     from sasl_core.properties import PropertyContext
     from sasl_core.registry import Registry
+    from sasl_core.utils import SaslUtils
 
     R = TypeVar("R")
 
@@ -72,6 +73,21 @@ class ServerSession(ServerView[AsyncRunner]):
             _ = sever(error)
             response = b""
             raise
+
+    async def revalidate(self) -> None:
+        """Check again what the login rests on, and take over the grants that there are now.
+
+        For a login by access token: its signature, its times, and its issuer's keys of today;
+        `properties` has the grants of today then. Any other login stands.
+
+        Raises:
+            AuthenticationError: it does not stand any more, nor ever again.
+            BackendError: nobody can say now; nothing has changed.
+            UsageError: the exchange is not done.
+        """
+        failure = await self._runner.run(self._negotiation.revalidation())
+        if failure is not None:
+            raise sever(failure)
 
     def close(self) -> None:
         """End it, and the security layer with it. Idempotent."""
@@ -143,6 +159,20 @@ class Server:
     def core(self) -> ServerCore:
         """What its sessions share: configuration, registry, plugs."""
         return self._core
+
+    @property
+    def utils(self) -> SaslUtils:
+        """What the Server gives its plugins, for what the application shares with them."""
+        return self._core.utils("applications", self._core.appname)
+
+    async def run(self, body: Needs[R]) -> R:
+        """Run a generator of needs on nobody's behalf: a refresh of keys, say.
+
+        Raises:
+            SaslError: it failed; what it says of its own peers is a BackendError.
+        """
+        self._core.check_open()
+        return await self._admin(body)
 
     def session(self, **facts: Unpack[ConnectionFacts]) -> ServerSession:
         """A session for one attempt, on a connection of which `facts` are known.

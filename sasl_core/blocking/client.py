@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from typing import Self, TypeVar, Unpack
 
     from sasl_core.core import Config
+    from sasl_core.credentials import CredentialsPlug
     from sasl_core.facts import ConnectionFacts
     from sasl_core.needs import HttpRequest, HttpResponse, Prompt, PromptId
     from sasl_core.registry import Registry
+    from sasl_core.utils import SaslUtils
 
     R = TypeVar("R")
 
@@ -111,7 +113,9 @@ class Client:
 
     `service`: "smtp", "imap", ...; `host`: the server's fully qualified name. `appname`:
     whose configuration to read, the service's by default. `config`: as for `Server`.
-    `http`: the transport for plugins that need HTTP.
+    `http`: the transport for plugins that need HTTP. `credentials`: where access tokens come
+    from, a plug or the name of an installed one (default: `credentials_plugin`); a plug stays
+    yours to close.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -128,9 +132,16 @@ class Client:
         realm: str | None = None,
         http: Callable[[HttpRequest], HttpResponse] | None = None,
         registry: Registry | None = None,
+        credentials: CredentialsPlug | str | None = None,
     ) -> None:
         self._core = ClientCore(
-            service, host, appname=appname, config=config, realm=realm, registry=registry
+            service,
+            host,
+            appname=appname,
+            config=config,
+            realm=realm,
+            registry=registry,
+            credentials=credentials,
         )
         self._runner = BlockingRunner(self._core, http=http)
 
@@ -138,6 +149,11 @@ class Client:
     def core(self) -> ClientCore:
         """What its sessions share: configuration, registry, plugs."""
         return self._core
+
+    @property
+    def utils(self) -> SaslUtils:
+        """What the Client gives its plugins, for what the application shares with them."""
+        return self._core.utils("applications", self._core.appname)
 
     def session(
         self,
@@ -147,6 +163,7 @@ class Client:
         authzid: str | None = None,
         realm: str | None = None,
         trace: str | None = None,
+        token: str | Callable[[Prompt], str] | None = None,
         answers: Mapping[PromptId, str | Callable[[Prompt], str]] | None = None,
         interact: Callable[[tuple[Prompt, ...]], tuple[str, ...]] | None = None,
         **facts: Unpack[ConnectionFacts],
@@ -154,9 +171,10 @@ class Client:
         """A session for one attempt.
 
         `authid` and `password`: who we are; `authzid`: as whom to act, if another;
-        `trace`: what ANONYMOUS says of us; `answers`: any prompt's answer by its id;
-        `interact`: asked for what nothing else answers, gets the prompts and returns the
-        answers in their order. A `password` that is a callable is asked when needed.
+        `trace`: what ANONYMOUS says of us; `token`: an access token; `answers`: any prompt's
+        answer by its id; `interact`: asked for what nothing else answers, gets the prompts and
+        returns the answers in their order. A `password` or a `token` that is a callable is
+        asked when needed.
 
         Raises:
             UsageError: an unknown or mistyped fact, or the Client is closed.
@@ -168,12 +186,12 @@ class Client:
             negotiation = ClientNegotiation(
                 core,
                 facts_from(facts),
-                client_answers(authid, password, authzid, realm, trace, answers),
+                client_answers(authid, password, authzid, realm, trace, token, answers),
                 interactive=interact is not None,
             )
         except BaseException as error:
             _ = sever(error)
-            password = answers = None
+            password = token = answers = None
             raise
         return ClientSession(negotiation, self._runner, interact)
 

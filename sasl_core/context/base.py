@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from sasl_core._record import record
 from sasl_core._sealed import Sealed
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from sasl_core.needs import Found
     from sasl_core.utils import SaslUtils
 
-__all__ = ["AUTHID", "AUTHZID", "BOTH", "CanonContext", "Context"]
+__all__ = ["NAME_LIMIT", "AUTHID", "AUTHZID", "BOTH", "CanonContext", "Context"]
 
 C = TypeVar("C", bound="Core")
+
+NAME_LIMIT: Final = 1024
+"""Longest identity accepted, in characters, before and after canonicalisation."""
 
 AUTHID, AUTHZID = CanonFlag.AUTHID, CanonFlag.AUTHZID
 BOTH = AUTHID | AUTHZID

@@ -21,7 +21,10 @@ from sasl_core.outcome import MINT, VerifiedPeer
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sasl_core.core import ClientCore
+    from sasl_core.credentials import CredentialsPlug
     from sasl_core.facts import Facts
     from sasl_core.utils import SaslUtils
 
@@ -31,9 +34,16 @@ __all__ = ["ClientContext"]
 
 
 class ClientContext(Context["ClientCore"]):
-    """The client's side. `offered`: every mechanism name that the server offered."""
+    """The client's side. `offered`: every mechanism name that the server offered.
 
-    __slots__ = ("offered",)
+    `refused_hook`: set by a mechanism that wants to know when the protocol says that the login
+    failed; returns whether it makes sense to try once more. See `ClientSession.refused`.
+    """
+
+    __slots__ = ("offered", "refused_hook")
+
+    # Left unset where nobody sets it.
+    refused_hook: Callable[[], bool]
 
     def __init__(
         self,
@@ -51,6 +61,15 @@ class ClientContext(Context["ClientCore"]):
         self.utils = utils
         self.error = self.user = self.bound = self.detail = None
         self.offered = offered
+
+    @property
+    def credentials(self) -> CredentialsPlug | None:
+        """The client's source of secrets, None without one.
+
+        Raises:
+            PluginError: it is not installed, or cannot be used.
+        """
+        return self._core.credentials()
 
     def canon_user(self, authid: str, authzid: str | None = None) -> User:
         """Canonicalise our own identities. Every client mechanism calls this before it ends.
@@ -123,6 +142,7 @@ _TEXTS: dict[PromptId, tuple[str, str, str | None]] = {
     PromptId.ECHOPROMPT: ("Answer", "", ""),
     PromptId.NOECHOPROMPT: ("Secret", "", None),
     PromptId.GETREALM: ("Realm", "", ""),
+    PromptId.TOKEN: ("Access token", "", None),
 }
 
 _FOUND = Found()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sasl_core.utils import SaslUtils
     from sasl_core.verifier import ScramVerifier
 
-from sasl_core.context.base import Context
+from sasl_core.context.base import AUTHZID, NAME_LIMIT, Context
 from sasl_core.context.passwords import AUXPROP, check
 
 __all__ = ["ServerContext"]
@@ -55,6 +55,17 @@ _WHY = {result: (f"the store says {result.name} of user", result) for result in 
     ),
 }
 
+
+def take_grants(user: User, token: ValidatedToken) -> None:
+    """Make what `token` grants the properties of `user`, in the place of what they were."""
+    properties = user.properties
+    stars = ("*", "") if user.authid == user.authzid else ("*",)
+    for name, values in token.grants.items():
+        for star in stars:
+            properties.request(star + name)
+            properties.set(star + name, values)
+
+
 # What is kept of a look-up when its exchange is over.
 _BARE = {result: Found(result) for result in Result}
 _OK = Result.OK
@@ -64,7 +75,11 @@ _UNVERIFIED = _BARE[Result.NOVERIFY]
 class ServerContext(Context["ServerCore"]):
     """The server's side: look-ups, passwords, and the ways to a `Verified`."""
 
-    __slots__ = ("_issued", "true_result", "verified_password")
+    __slots__ = ("_issued", "lapsed", "token", "true_result", "verified_password")
+
+    # Left unset but by a login that rests on a token, and by one that was refused later.
+    token: ValidatedToken
+    lapsed: bool
 
     def __init__(
         self,
@@ -110,7 +125,13 @@ class ServerContext(Context["ServerCore"]):
         raise AuthenticationError(detail=detail, wire=wire)
 
     def _grant(
-        self, user: User, how: str, *, externally: bool = False, anonymous: bool = False
+        self,
+        user: User,
+        how: str,
+        *,
+        externally: bool = False,
+        anonymous: bool = False,
+        token: ValidatedToken | None = None,
     ) -> Verified:
         """The one place where a server's `Verified` is made."""
         if user is not self.user:
@@ -123,7 +144,7 @@ class ServerContext(Context["ServerCore"]):
                 self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
             if result not in KNOWN and result is not Result.NOUSER:
                 self.refuse(f"the store says {result.name} of user {user.authid!r}", result=result)
-        return Verified(MINT, self, user, how, anonymous=anonymous)
+        return Verified(MINT, self, user, how, anonymous=anonymous, token=token)
 
     # --- who it is ---------------------------------------------------------------
 
@@ -283,19 +304,31 @@ class ServerContext(Context["ServerCore"]):
     def accept_token(self, validated: ValidatedToken, authzid: str | None = None) -> Verified:
         """Accept the principal of a token that a token library has validated.
 
+        The principal is the identity as it stands: no canonicaliser is asked, so that no two
+        principals become one name. What the token grants become properties of the session,
+        both as `*name` and, unless another authzid is asked for, as `name`.
+
         Raises:
-            AuthenticationError: it has expired, or names nobody.
+            AuthenticationError: it is not valid any more, or names nobody.
         """
         from sasl_core.token import ValidatedToken
 
         if not is_a(validated, ValidatedToken):
             raise UsageError("accept_token takes a ValidatedToken")
-        if not validated.expires_at > self.utils.clock():
-            self.refuse("the token has expired", result=Result.EXPIRED)
-        if not validated.principal:
-            self.refuse("the token names no principal")
-        user = self.canon_user(validated.principal, authzid)
-        return self._grant(user, f"token:{validated.issuer}", externally=True)
+        if not validated.valid(self.utils.clock()):
+            self.refuse("the token has expired, or its key has changed", result=Result.EXPIRED)
+        principal = validated.principal
+        if not principal or len(principal) > NAME_LIMIT or not principal.isprintable():
+            self.refuse(
+                "the token names no principal, or one that is too long or holds control characters"
+            )
+        acting = principal
+        if authzid and authzid != principal:
+            acting = self._core.identity(authzid, AUTHZID)
+        self.user = user = User(principal, acting, _UNVERIFIED)
+        self.token = validated
+        take_grants(user, validated)
+        return self._grant(user, f"token:{validated.issuer}", externally=True, token=validated)
 
     def attest(self, user: User, *, how: str) -> Verified:
         """Vouch for `user` on the mechanism's own authority, because it checked by itself.

@@ -14,6 +14,7 @@ from sasl_core.choice import Refusal, in_order, refusal
 from sasl_core.conf_values import Unfit
 from sasl_core.config import Configuration
 from sasl_core.context import CanonContext
+from sasl_core.context.base import NAME_LIMIT
 from sasl_core.errors import (
     PeerError,
     PluginError,
@@ -63,8 +64,6 @@ LOG_SUCCESS: Final = 4
 """Cyrus's log levels ERR, FAIL and NOTE: from which `log_level` on each is logged."""
 INFO, WARNING, ERROR = 20, 30, 40
 """The levels of `logging`, which is imported when something is logged."""
-NAME_LIMIT: Final = 1024
-"""Longest identity accepted, in characters, before and after canonicalisation."""
 CACHED_OFFERS: Final = 256
 """Most distinct kinds of connection remembered; beyond that the cache starts anew."""
 
@@ -327,11 +326,13 @@ class Core(ABC):
 
     # --- periodic work, the end ------------------------------------------------------
 
-    def schedule(self, seconds: float, body: Callable[[], Needs[object]]) -> None:
+    def schedule(
+        self, seconds: float, body: Callable[[], Needs[object]], *, waits: bool = False
+    ) -> None:
         """See `SaslUtils.every`."""
         if not seconds > 0:
             raise UsageError("every() takes a positive number of seconds")
-        self.jobs.append(Job(seconds, body, time.monotonic() + seconds))
+        self.jobs.append(Job(seconds, body, time.monotonic() + seconds, waits=waits))
 
     def check_open(self) -> None:
         """Raise UsageError if it was closed."""

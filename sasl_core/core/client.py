@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sasl_core.errors import (
-    SaslError,
-)
+from sasl_core._checks import is_a
+from sasl_core.credentials import CredentialsPlug
+from sasl_core.errors import SaslError, UsageError
 from sasl_core.flags import Side
 from sasl_core.plugset import Plugs
 from sasl_core.registry import Registry
@@ -36,6 +36,7 @@ class ClientCore(Core):
         config: Config = None,
         realm: str | None = None,
         registry: Registry | None = None,
+        credentials: CredentialsPlug | str | None = None,
     ) -> None:
         super().__init__(
             service, host, appname=appname, config=config, realm=realm, registry=registry
@@ -45,6 +46,24 @@ class ClientCore(Core):
         self.plugs: Plugs[ClientPlug] = Plugs(
             self.registry, Side.CLIENT, self.utils, SaslUtils.refuse_unread_options
         )
+
+        if credentials is None:
+            credentials = self.options.credentials_plugin
+        elif not is_a(credentials, (str, CredentialsPlug)):
+            kind = type(credentials).__name__
+            raise UsageError(f"credentials are a CredentialsPlug or its name, not a {kind}")
+        self._credentials = credentials
+
+    def credentials(self) -> CredentialsPlug | None:
+        """The source of secrets, None without one.
+
+        Raises:
+            PluginError: it is not installed, or cannot be used.
+        """
+        source = self._credentials
+        if isinstance(source, str):
+            return self.plugs.get("credentials", source) if source else None
+        return source
 
     def remember(self, key: tuple[object, ...], name: str, rejected: dict[str, str]) -> None:
         """Keep which mechanism was chosen for a question; beyond a bound, begin anew."""

@@ -67,7 +67,7 @@ __all__ = ["ClientNegotiation"]
 
 # A client has no users to look up and no passwords to check.
 CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore}
-USER, _REQUIRE = PromptId.USER, BindingPolicy.REQUIRE
+USER, TOKEN, _REQUIRE = PromptId.USER, PromptId.TOKEN, BindingPolicy.REQUIRE
 _ONLY_TEXT = frozenset({str})
 FINISHABLE = frozenset({PEER, LAST, THROUGH, DONE})
 
@@ -196,10 +196,22 @@ class ClientNegotiation(Negotiation):
         if self._answers.get(PromptId.USER) and not plug.features & Feature.ALLOWS_PROXY:
             return "it cannot carry an authorization identity"
         if not self._interactive:
-            missing = [p.name for p in plug.required_prompts if p not in self._answers]
+            missing = [
+                p.name
+                for p in plug.required_prompts
+                if p not in self._answers and not (p is TOKEN and self._has_tokens())
+            ]
             if missing:
                 return f"nobody can answer its prompts: {', '.join(missing)}"
         return None
+
+    def _has_tokens(self) -> bool:
+        try:
+            return self.core.credentials() is not None
+        except PluginError as error:
+            # Whoever names a source wants its tokens; that it is out of order is said aloud.
+            self.core.log_failure("credentials", error)
+            return False
 
     # --- the exchange -----------------------------------------------------------------
 
@@ -290,6 +302,14 @@ class ClientNegotiation(Negotiation):
             self._refuse_message(data)
         self._over = True
         return self._pump(self._exchange.resume(data))
+
+    def refused(self) -> bool:
+        """The protocol says that the login failed; whether it makes sense to try once more.
+
+        Only a mechanism that sent something out of a cache says so, and only once for it.
+        """
+        hook = getattr(self._context, "refused_hook", None)
+        return hook is not None and bool(call("what follows a refusal", hook))
 
     def _current(self) -> ClientContext | None:
         return self._context

@@ -139,6 +139,8 @@ class Identities(Offers):
         result = found.result
         # A user that the store does not know got this far only if verified elsewhere (G11).
         elsewhere = result is Result.NOUSER and user.found.result is not _OK
+        if elsewhere and need.identity is CanonFlag.AUTHID and self._needs_account(context):
+            elsewhere = False
         if result not in AUTHORIZABLE and not elsewhere:
             mine = need.identity is CanonFlag.AUTHID
             what = "user" if mine else "authorization identity"
@@ -148,6 +150,12 @@ class Identities(Offers):
             )
         _fill(user, need.properties, found)
         return self._next_look_up(user)
+
+    @staticmethod
+    def _needs_account(context: ServerContext) -> bool:
+        """Whether a token let the user in who has to have an account all the same."""
+        token = getattr(context, "token", None)
+        return token is not None and token.needs_account
 
     def _pending(self, user: User) -> tuple[str, ...]:
         """The properties that the application or the mechanism wants, and no look-up has had."""

@@ -53,6 +53,7 @@ from sasl_core.negotiation.base import (
 from sasl_core.negotiation.identities import AUTHORIZE, LOOK_UP, MECHANISM, TRANSITION, Identities
 from sasl_core.outcome import Success, Verified
 from sasl_core.results import Result
+from sasl_core.token import ROLES
 
 if TYPE_CHECKING:
     from sasl_core.core import ServerCore
@@ -149,6 +150,23 @@ class ServerNegotiation(Identities):
         initial = need = None
         exchange = NONE
         raise failure
+
+    def valid(self) -> bool:
+        """Whether what the login rests on still stands. UsageError (NOTDONE) before it is done."""
+        _ = self._context_when_done()
+        from sasl_core.negotiation.standing import stands
+
+        return stands(self._context)
+
+    def revalidation(self) -> Needs[SaslError | None]:
+        """Checks again what the login rests on; returns why it was refused, or could not be.
+
+        UsageError (NOTDONE) before it is done.
+        """
+        _ = self._context_when_done()
+        from sasl_core.negotiation.standing import revalidate
+
+        return revalidate(self.core, self._context, self._user(self._context))
 
     def _unstartable(self, mechanism: object, initial: object) -> UsageError:
         """Why nothing is started."""
@@ -300,6 +318,8 @@ class ServerNegotiation(Identities):
         user = verified.user
         if verified.origin is not context or user is not context.user:
             context.refuse("the Verified is of another exchange", result=Result.FAIL)
+        if verified.token is not None and verified.token.needs_account:
+            self._later += ("*" + ROLES, ROLES) if user.authid == user.authzid else ("*" + ROLES,)
         self._how = verified.how
         self._final = data = success.data
         if success.layer is not None or (data is not None and type(data) is not bytes):

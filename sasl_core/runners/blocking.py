@@ -173,14 +173,17 @@ class BlockingRunner:
             )
         )
 
-    def run_due(self) -> None:
-        """Run the periodic work that is due; what fails is logged."""
+    def run_due(self, *, waiting: bool = False) -> None:
+        """Run the periodic work that is due; what fails is logged.
+
+        `waiting`: also what may wait for the net.
+        """
         jobs = self.core.jobs
         if not jobs:
             return
         now = time.monotonic()
         for job in tuple(jobs):
-            if job.take(now):
+            if (waiting or not job.waits) and job.take(now):
                 try:
                     _ = self.run(job.body())
                 except Exception as error:  # noqa: BLE001 - a plugin's fault stops no login.
@@ -212,6 +215,6 @@ class Background:
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            self._runner.run_due()
+            self._runner.run_due(waiting=True)
             due = min((job.due for job in self._runner.core.jobs), default=time.monotonic() + 1)
             _ = self._stopping.wait(max(0.0, min(due - time.monotonic(), 1.0)))

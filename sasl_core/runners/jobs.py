@@ -14,14 +14,25 @@ __all__ = ["Job"]
 
 
 class Job:
-    """What to run, and how often in seconds. `due` is on the monotonic clock."""
+    """What to run, and how often in seconds. `due` is on the monotonic clock.
 
-    __slots__ = ("_lock", "body", "due", "seconds")
+    `waits`: it may wait for the net, so nobody's session waits for it.
+    """
 
-    def __init__(self, seconds: float, body: Callable[[], Needs[object]], due: float) -> None:
+    __slots__ = ("_lock", "body", "due", "seconds", "waits")
+
+    def __init__(
+        self,
+        seconds: float,
+        body: Callable[[], Needs[object]],
+        due: float,
+        *,
+        waits: bool = False,
+    ) -> None:
         self.seconds = seconds
         self.body = body
         self.due = due
+        self.waits = waits
         self._lock = threading.Lock()
 
     def take(self, now: float) -> bool:

@@ -110,6 +110,15 @@ KEYS: list[tuple[str, str, str, list[Any], object]] = [
     ("allow_cleartext", "true", "1", [True], True),
     ("allow_unencrypted_scram", "true", "T", [True], True),
     ("user_realm", '"example.com"', "example.com", ["example.com"], "example.com"),
+    ("credentials_plugin", '"token_file"', "token_file", ["token_file"], "token_file"),
+    (
+        "identity_providers",
+        """'[{"issuer": "x"}]'""",
+        '[{"issuer": "x"}]',
+        ['[{"issuer": "x"}]'],
+        '[{"issuer": "x"}]',
+    ),
+    ("identity_providers_file", '"/idps.json"', "/idps.json", [Path("/idps.json")], "/idps.json"),
 ]
 
 
@@ -175,12 +184,44 @@ def test_the_defaults_are_the_safe_ones() -> None:
         allow_cleartext=False,
         allow_unencrypted_scram=False,
         user_realm="",
+        credentials_plugin="",
+        identity_providers=None,
+        identity_providers_file=None,
     )
 
 
 def test_an_empty_list_is_none_of_them() -> None:
     """`mech_list = []` allows no mechanism, which is not the same as leaving it out."""
     assert Configuration.from_mapping({"mech_list": []}, "smtp").core.mech_list == ()
+
+
+def test_identity_providers_as_tables(tmp_path: Path) -> None:
+    """`[[identity_providers]]` and the same as a mapping; what is in them is not looked at."""
+    tables = ({"issuer": "https://a", "audience": "b"}, {"issuer": "https://c"})
+    text = (
+        '[[identity_providers]]\nissuer = "https://a"\naudience = "b"\n'
+        '[[identity_providers]]\nissuer = "https://c"\n'
+    )
+    assert load_toml(tmp_path, text).core.identity_providers == tables
+    read = Configuration.from_mapping({"identity_providers": list(tables)}, "smtp")
+    assert read.core.identity_providers == tables
+
+
+def test_the_name_that_mongodb_has_for_identity_providers(tmp_path: Path) -> None:
+    """In a flat file `oidcIdentityProviders` is the same key; given twice it is an error."""
+    conf = tmp_path / "smtp.conf"
+    conf.write_text('oidcIdentityProviders: [{"issuer": "x"}]\n', "utf-8")
+    read = Configuration.load("smtp", path=conf, declared=NO_PLUGINS)
+    assert read.core.identity_providers == '[{"issuer": "x"}]'
+    conf.write_text("oidcIdentityProviders: []\nidentity_providers: []\n", "utf-8")
+    with pytest.raises(ConfigError, match="given before"):
+        Configuration.load("smtp", path=conf, declared=NO_PLUGINS)
+
+
+def test_a_file_of_identity_providers_counts_from_its_configuration(tmp_path: Path) -> None:
+    """A relative path is one from the directory of the file that names it."""
+    read = load_toml(tmp_path, 'identity_providers_file = "idps.json"\n')
+    assert read.core.identity_providers_file == str(tmp_path / "idps.json")
 
 
 def test_the_level_that_logs_passwords_does_not_exist() -> None:
@@ -194,6 +235,12 @@ def test_the_level_that_logs_passwords_does_not_exist() -> None:
     ("key", "value", "problem"),
     [
         ("mech_list", 3, "expected a list"),
+        ("identity_providers", 3, "expected a list"),
+        ("identity_providers", [3], "expected an array of tables"),
+        ("identity_providers_file", "", "expected a path"),
+        ("identity_providers_file", "a\0b", "expected a path"),
+        ("identity_providers_file", 3, "expected text"),
+        ("credentials_plugin", "a b", "expected the name of a plugin"),
         ("mech_list", ["PLAIN", 3], "expected names of mechanisms, not a int"),
         ("mech_list", "PLAIN,LOGIN", "expected names of mechanisms, not 'PLAIN,LOGIN'"),
         ("mech_list", "A" * 21, "expected names of mechanisms"),

@@ -51,6 +51,8 @@ def test_the_default_is_the_documented_one(key: str) -> None:
         assert said == ("yes" if value else "no")
     elif key == "scram_hashes":
         assert said == f"those in `mech_list` else `{server.USUAL_HASH}"
+    elif value is None and key.startswith("identity_providers"):
+        assert said == "empty"
     elif value is None:
         assert said == "all that are installed"
     else:

@@ -23,7 +23,13 @@ from sasl_core import (
     UserName,
 )
 from sasl_core.options import CORE_KEYS, CoreOptions
-from sasl_core.plugin import CanonUserPlug, PasswordAnswer, PwcheckPlug
+from sasl_core.plugin import (
+    CanonUserPlug,
+    CredentialsPlug,
+    PasswordAnswer,
+    PluginError,
+    PwcheckPlug,
+)
 from toys import STRONG, SpyLayer, SpyStore, Toys, client_plug, naming_client, naming_server
 from toys import server_plug as toy_server
 
@@ -88,7 +94,7 @@ def _toml(value):
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 def _flat(value):
@@ -518,6 +524,49 @@ def test_a_wrong_value_is_told_when_the_server_is_made(made):
     for settings in ({"min_ssf": 300, "max_ssf": 100}, {"mech_list": ["no/such"]}):
         with pytest.raises(ConfigError):
             made(Server, settings)
+
+
+@effect_of("credentials_plugin")
+def test_credentials_plugin_is_where_tokens_come_from(made, toys):
+    """A client's mechanism finds the source that is named; without one there is none."""
+
+    class Source(CredentialsPlug):
+        name = "source"
+
+    toys.plug("credentials", Source())
+    client = made(Client, {"credentials_plugin": "source"})
+    found = client.core.credentials()
+    assert found is not None
+    assert found.name == "source"
+    assert made(Client, {"log_level": 1}).core.credentials() is None
+    with pytest.raises(PluginError, match="elsewhere"):
+        made(Client, {"credentials_plugin": "elsewhere"}).core.credentials()
+
+
+@effect_of("identity_providers")
+def test_identity_providers_are_handed_on_as_they_are(made):
+    """What is configured is what a token library reads."""
+    text = '[{"issuer": "https://idp.example.com"}]'
+    assert made(Server, {"identity_providers": text}).utils.identity_providers == text
+    assert made(Server, {"log_level": 1}).utils.identity_providers is None
+
+
+@effect_of("identity_providers_file")
+def test_identity_providers_file_is_read_each_time(made, tmp_path):
+    """The file's text is what a token library reads, as it is then; its absence is an error."""
+    file = tmp_path / "idps.json"
+    server = made(Server, {"identity_providers_file": str(file)})
+    with pytest.raises(ConfigError, match="no such file"):
+        _ = server.utils.identity_providers
+    for text in ("[]", "[{}]"):
+        file.write_text(text, "utf-8")
+        assert server.utils.identity_providers == text
+
+
+def test_identity_providers_come_from_one_place(made):
+    """Both keys at once contradict each other."""
+    with pytest.raises(ConfigError, match="keep one"):
+        made(Server, {"identity_providers": "[]", "identity_providers_file": "/idps.json"})
 
 
 def test_every_key_has_a_test_of_its_effect():

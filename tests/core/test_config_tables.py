@@ -83,7 +83,7 @@ def test_an_application_goes_before_all(tmp_path: Path) -> None:
         ({3: 4}, None, "the keys of a table are text"),
         ({"sasldb_path": "x"}, "sasldb_path", "the key 'path' of the table [auxprop.sasldb]"),
         ({"saslauthd_path": "x"}, "saslauthd_path", "not supported here yet"),
-        ({"identity_providers": [{}]}, "identity_providers", "not supported yet"),
+        ({"oidcIdentityProviders": []}, "oidcIdentityProviders", "the key 'identity_providers'"),
         ({"a\nb\x00": 1}, "a\\nb\\x00", "unknown key"),
     ],
 )

@@ -258,7 +258,7 @@ def test_prompts_whose_answer_fails_are_an_outage(prompted, how):
 def test_prompts_say_whether_to_echo():
     """Passwords and secrets are not shown."""
     hidden = {p for p in PromptId if not Prompt(p, "x").echo}
-    assert hidden == {PromptId.PASS, PromptId.NOECHOPROMPT}
+    assert hidden == {PromptId.PASS, PromptId.NOECHOPROMPT, PromptId.TOKEN}
 
 
 # --- SaslUtils -----------------------------------------------------------------------------------

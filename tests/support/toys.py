@@ -85,6 +85,7 @@ _HOOKS = {
     "auxprop": "sasl_auxprop_init",
     "pwcheck": "sasl_pwcheck_init",
     "audit": "sasl_audit_init",
+    "credentials": "sasl_credentials_init",
 }
 _numbers = count()
 

@@ -1,0 +1,141 @@
+"""One piece of work that all who want it at the same time share.
+
+Invariants:
+- At most one runs at a time; whoever comes meanwhile waits, and gets the same outcome.
+- Nobody waits longer than they said, whatever became of whoever does the work.
+- Work that was given up (its exchange was closed, its task cancelled) is taken over by one
+  of those who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from sasl_core.errors import BackendError, SaslError
+from sasl_core.flags import Blocking
+from sasl_core.needs import NeedCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from sasl_core.plugs import Needs
+
+__all__ = ["Flight", "pause"]
+
+T = TypeVar("T")
+
+
+class _Landed(Generic[T]):
+    """How the work ended: with a value, with a failure, or, with neither, given up."""
+
+    __slots__ = ("failure", "value")
+
+    def __init__(self, value: T | None = None, failure: SaslError | None = None) -> None:
+        self.value = value
+        # Never raised: what is raised gathers the frames of whoever raises it.
+        self.failure = failure
+
+
+if TYPE_CHECKING:
+    _Run: TypeAlias = "Future[_Landed[T]]"
+
+
+class Flight(Generic[T]):
+    """Shares the work of generators that all give the same, an HTTP request say."""
+
+    __slots__ = ("_lock", "_run")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._run: _Run[T] | None = None
+
+    def join(self, make: Callable[[], Needs[T]], wait: float) -> Needs[T]:
+        """What the generator that `make` makes returns; made only if none is under way.
+
+        `wait`: how long to wait for somebody else's, in seconds. With the raw driver whoever
+        waits has a `NeedCall` to supply, which blocks so long at most.
+
+        Raises:
+            SaslError: whatever the generator raised.
+            BackendError: somebody else's failed so, or did not end in time.
+        """
+        end = time.monotonic() + wait
+        while True:
+            with self._lock:
+                run = self._run
+                leads = run is None
+                if run is None:
+                    run = self._run = Future()
+            if leads:
+                return (yield from self._lead(run, make))
+            left = max(0.0, end - time.monotonic())
+            landed = yield from NeedCall(
+                partial(_wait, run, left), Blocking.REMOTE, partial(_wait_async, run, left)
+            )
+            if landed is None:
+                raise BackendError(
+                    code="timeout", detail=f"waited {wait:g} s for what another login asks for"
+                )
+            failure = landed.failure
+            if failure is not None:
+                raise _again(failure)
+            if landed.value is not None:
+                return landed.value
+
+    def _lead(self, run: _Run[T], make: Callable[[], Needs[T]]) -> Needs[T]:
+        landed: _Landed[T] = _Landed()
+        try:
+            value = yield from make()
+            landed.value = value
+            return value
+        except SaslError as error:
+            landed.failure = _again(error)
+            raise
+        except Exception as error:
+            what = f"what was shared raised {type(error).__name__}"
+            landed.failure = BackendError(detail=what)
+            raise
+        finally:
+            with self._lock:
+                self._run = None
+            run.set_result(landed)
+
+
+def pause(seconds: float) -> Needs[None]:
+    """Let `seconds` pass, without holding anybody else up."""
+    if seconds > 0:
+        yield from NeedCall(
+            partial(time.sleep, seconds), Blocking.REMOTE, partial(asyncio.sleep, seconds)
+        )
+
+
+def _again(error: SaslError) -> BackendError:
+    """The same failure, to be raised for another."""
+    temporary = error.temporary if isinstance(error, BackendError) else True
+    return BackendError(
+        str(error) if isinstance(error, BackendError) else None,
+        code=error.code,
+        result=error.result if isinstance(error, BackendError) else None,
+        detail=error.detail or str(error),
+        temporary=temporary,
+    )
+
+
+def _wait(run: _Run[T], seconds: float) -> _Landed[T] | None:
+    try:
+        return run.result(seconds)
+    except TimeoutError:
+        return None
+
+
+async def _wait_async(run: _Run[T], seconds: float) -> _Landed[T] | None:
+    # Shielded, for whoever stops waiting must not stop the others.
+    future = asyncio.shield(asyncio.wrap_future(run))
+    done, _ = await asyncio.wait((future,), timeout=seconds)
+    return next(iter(done)).result() if done else None

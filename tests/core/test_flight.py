@@ -1,0 +1,188 @@
+"""Work that is shared by all who want it at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from sasl_core import BackendError, Blocking, NeedCall, PeerError
+from sasl_core.plugin import Flight, Needs, pause
+
+
+class Work:
+    """Counts how often it is done, and waits in between for what `gate` is."""
+
+    def __init__(self, outcome: object = "value") -> None:
+        self.outcome = outcome
+        self.times = 0
+        self.gate = threading.Event()
+
+    def __call__(self) -> Needs[object]:
+        self.times += 1
+        yield from NeedCall(self.gate.wait, Blocking.REMOTE, self.wait)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    async def wait(self) -> bool:
+        return await asyncio.to_thread(self.gate.wait)
+
+
+def run(body: Generator[Any, Any, object]) -> object:
+    """Supply calls in this thread."""
+    answer: object = None
+    try:
+        while True:
+            answer = body.send(answer).function()
+    except StopIteration as end:
+        return end.value
+
+
+async def run_async(body: Generator[Any, Any, object]) -> object:
+    """Supply calls on the event loop."""
+    answer: object = None
+    try:
+        while True:
+            answer = await body.send(answer).async_function()
+    except StopIteration as end:
+        return end.value
+    finally:
+        body.close()
+
+
+def outcomes(flight: Flight[object], work: Work, number: int) -> list[object]:
+    """What comes of it in each of so many threads that begin at once."""
+    found: list[object] = []
+
+    def one() -> None:
+        try:
+            found.append(run(flight.join(work, 5)))
+        except BackendError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    while not work.times:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    work.gate.set()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_twenty_threads_do_it_once() -> None:
+    """One does the work, all have its value; whoever comes later does it anew."""
+    work, flight = Work(), Flight[object]()
+    assert outcomes(flight, work, 20) == ["value"] * 20
+    assert work.times == 1
+    assert run(flight.join(work, 5)) == "value"
+    assert work.times == 2
+
+
+def test_a_failure_is_everybodys() -> None:
+    """Each has an error of its own that says the same."""
+    work = Work(BackendError(code="away", detail="the provider is away", temporary=False))
+    found = outcomes(Flight(), work, 5)
+    assert work.times == 1
+    assert len(set(map(id, found))) == 5
+    for error in found:
+        assert isinstance(error, BackendError)
+        assert (error.code, error.detail) == ("away", "the provider is away")
+        assert not error.temporary
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError("s3cret"), PeerError("s", detail="d")])
+def test_what_others_raise_is_an_outage_to_those_who_wait(raised: Exception) -> None:
+    """The type of a foreign error is told and its text is not."""
+    work, flight = Work(raised), Flight[object]()
+    leader: Any = flight.join(work, 5)
+    next(leader)
+    waiter: Any = flight.join(work, 5)
+    need = next(waiter)
+    with pytest.raises(type(raised)):
+        leader.send(True)
+    with pytest.raises(BackendError) as caught:
+        waiter.send(need.function())
+    assert "s3cret" not in str(caught.value) + (caught.value.detail or "")
+    wanted = "ZeroDivisionError" if isinstance(raised, ZeroDivisionError) else "d"
+    assert wanted in (caught.value.detail or "")
+
+
+def test_work_that_is_given_up_is_taken_over() -> None:
+    """The leader's exchange is closed: one of those who wait does the work."""
+    work, flight = Work(), Flight[object]()
+    leader: Any = flight.join(work, 5)
+    next(leader)
+    waiter: Any = flight.join(work, 5)
+    need = next(waiter)
+    leader.close()
+    work.gate.set()
+    again = waiter.send(need.function())
+    assert work.times == 2
+    with pytest.raises(StopIteration) as end:
+        waiter.send(again.function())
+    assert end.value.value == "value"
+
+
+def test_nobody_waits_longer_than_they_said() -> None:
+    """Whoever waits for a leader who never ends has an outage in time."""
+    work, flight = Work(), Flight[object]()
+    leader: Any = flight.join(work, 5)
+    next(leader)
+    began = time.monotonic()
+    with pytest.raises(BackendError) as caught:
+        run(flight.join(work, 0.05))
+    assert caught.value.code == "timeout"
+    assert 0.04 < time.monotonic() - began < 1
+    leader.close()
+
+
+def test_tasks_share_it_too() -> None:
+    """Of ten tasks one does the work; one that is cancelled while it waits stops nobody."""
+
+    async def main() -> None:
+        work, flight = Work(), Flight[object]()
+        tasks = [asyncio.create_task(run_async(flight.join(work, 5))) for _ in range(10)]
+        await asyncio.sleep(0.02)
+        tasks[5].cancel()
+        await asyncio.sleep(0.02)
+        work.gate.set()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert work.times == 1
+        assert isinstance(done.pop(5), asyncio.CancelledError)
+        assert done == ["value"] * 9
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_leader_is_followed() -> None:
+    """The task that does the work is cancelled: another takes over."""
+
+    async def main() -> None:
+        work, flight = Work(), Flight[object]()
+        tasks = [asyncio.create_task(run_async(flight.join(work, 5))) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        tasks[0].cancel()
+        await asyncio.sleep(0.02)
+        work.gate.set()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert work.times == 2
+        assert done[1:] == ["value"] * 2
+
+    asyncio.run(main())
+
+
+def test_a_pause_takes_its_time() -> None:
+    """In a thread and on the event loop; none is none."""
+    assert list(pause(0)) == []
+    began = time.monotonic()
+    run(pause(0.03))
+    asyncio.run(run_async(pause(0.03)))
+    assert 0.05 < time.monotonic() - began < 1

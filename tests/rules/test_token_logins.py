@@ -1,0 +1,303 @@
+"""Logins that rest on an access token: who they are, what they may do, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from drivers import Driver, Handle, exchange
+from sasl_core import (
+    AuthenticationError,
+    BackendError,
+    Decision,
+    PluginError,
+    Result,
+    SaslError,
+    UsageError,
+    UserName,
+)
+from sasl_core.plugin import NeedPeer, Needs, Success, ValidatedToken
+from toys import OPEN, PROXY, SpyStore, server_plug
+
+PERMIT = {"authorize": lambda *_: Decision.PERMIT}
+
+
+class Token(ValidatedToken):
+    """A token as a test wants it; what `again` holds is what a revalidation comes to."""
+
+    def __init__(
+        self,
+        principal: str = "idp/Tim@Example.com",
+        grants: Mapping[str, tuple[bytes, ...]] | None = None,
+        needs_account: bool = False,
+    ) -> None:
+        self.name = principal
+        self.given = grants or {}
+        self.wants_account = needs_account
+        self.stands = True
+        self.again: ValidatedToken | SaslError | None = None
+
+    @property
+    def principal(self) -> str:
+        return self.name
+
+    @property
+    def issuer(self) -> str:
+        return "https://idp.example.com"
+
+    @property
+    def expires_at(self) -> float:
+        return 4e9
+
+    @property
+    def grants(self) -> Mapping[str, tuple[bytes, ...]]:
+        return self.given
+
+    @property
+    def needs_account(self) -> bool:
+        return self.wants_account
+
+    def valid(self, now: float) -> bool:
+        return self.stands and super().valid(now)
+
+    def revalidate(self) -> Needs[ValidatedToken]:
+        if self.again is None:
+            return (yield from super().revalidate())
+        yield from ()
+        if isinstance(self.again, SaslError):
+            raise self.again
+        return self.again
+
+
+@pytest.fixture
+def bearing(driver: Driver, toys: Any) -> Any:
+    """A session of a server that lets in whom `token` names, and everything about it."""
+
+    def make(
+        token: ValidatedToken, authzid: str | None = None, session: Any = (), **more: Any
+    ) -> Any:
+        def converse(ctx: Any) -> Needs[Success]:
+            _ = yield from NeedPeer()
+            return Success(ctx.accept_token(token, authzid))
+
+        toys.mechanism(server_plug("TOY", converse, features=PROXY))
+        more.setdefault("stores", [SpyStore()])
+        server: Handle = driver.server(OPEN, registry=toys.registry(), **more)
+        return server.session(properties=session)
+
+    return make
+
+
+def test_the_principal_is_the_identity_as_it_stands(bearing: Any) -> None:
+    """No canonicaliser, no default realm, no realm split off: two principals stay two."""
+    names = ["idp/Tim@Example.com", "idp/tim@example.com", " idp/tim", "idp/tim@", "idp/a/b.c$d"]
+    seen = []
+    for name in names:
+        session = bearing(Token(name), realm="example.net")
+        session.start("TOY", b"x")
+        seen.append((session.authid, session.authzid))
+    assert seen == [(name, name) for name in names]
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "x" * 1025])
+def test_a_principal_that_is_no_name_is_refused(bearing: Any, name: str) -> None:
+    """Empty, too long, or with control characters."""
+    session = bearing(Token(name))
+    with pytest.raises(AuthenticationError):
+        session.start("TOY", b"x")
+    assert "names no principal" in session.error_detail
+
+
+def test_grants_become_properties(bearing: Any) -> None:
+    """Of the authid, and of the authzid as long as it is the same."""
+    session = bearing(Token(grants={"roles": (b"a", b"b"), "database": (b"$external",)}))
+    session.start("TOY", b"x")
+    get = session.properties.get
+    assert get("roles") == get("*roles") == (b"a", b"b")
+    assert get("database") == (b"$external",)
+
+
+def test_grants_of_a_token_stay_with_its_bearer(bearing: Any) -> None:
+    """Who acts as another has the other's properties, and the token's as those of the authid."""
+    store = SpyStore()
+    store.add_user("other", password="x", properties={"roles": [b"theirs"]})
+    session = bearing(
+        Token(grants={"roles": (b"mine",)}), "other", ("roles",), stores=[store], **PERMIT
+    )
+    session.start("TOY", b"x")
+    assert session.authzid == "other"
+    assert session.properties.get("*roles") == (b"mine",)
+    assert session.properties.get("roles") == (b"theirs",)
+
+
+def test_grants_go_before_the_stores(bearing: Any) -> None:
+    """What a store says of a property that the token grants is not asked; the rest is."""
+    store = SpyStore()
+    store.add_user(
+        UserName("idp/Tim", "Example.com"), properties={"roles": [b"store"], "mailHost": [b"mx"]}
+    )
+    session = bearing(Token(grants={"roles": (b"t",)}), None, ("roles", "mailHost"), stores=[store])
+    session.start("TOY", b"x")
+    assert session.properties.get("roles") == (b"t",)
+    assert session.properties.get("mailHost") == (b"mx",)
+
+
+def test_an_authzid_is_not_for_the_asking(bearing: Any) -> None:
+    """Without a policy a bearer acts as itself only."""
+    session = bearing(Token(), "other")
+    with pytest.raises(AuthenticationError):
+        session.start("TOY", b"x")
+
+
+def test_a_locked_account_keeps_its_bearer_out(bearing: Any) -> None:
+    """An account that a store has locked stays locked, whatever the provider says."""
+    store = SpyStore()
+    store.add_user(UserName("idp/Tim", "Example.com"), password="x", disabled=True)
+    session = bearing(Token(), stores=[store])
+    with pytest.raises(AuthenticationError):
+        session.start("TOY", b"x")
+    assert "DISABLED" in session.error_detail
+
+
+def test_roles_of_the_stores(bearing: Any) -> None:
+    """A token that needs an account has the roles that the stores say."""
+    store = SpyStore()
+    store.add_user(UserName("idp/Tim", "Example.com"), properties={"roles": [b"admin.r"]})
+    session = bearing(Token(needs_account=True), stores=[store])
+    session.start("TOY", b"x")
+    assert session.properties.get("roles") == session.properties.get("*roles") == (b"admin.r",)
+
+
+def test_an_account_that_has_to_be_there(bearing: Any) -> None:
+    """No account, no login; also where the application has passwords of its own."""
+    for more in ({}, {"checkpass": lambda *_: Result.NOVERIFY}):
+        session = bearing(Token(needs_account=True), **more)
+        with pytest.raises(AuthenticationError):
+            session.start("TOY", b"x")
+        assert "NOUSER" in session.error_detail
+
+
+def test_a_token_that_does_not_stand_lets_nobody_in(bearing: Any) -> None:
+    """Expired, or its key gone, between its validation and the login."""
+    token = Token()
+    token.stands = False
+    session = bearing(token)
+    with pytest.raises(AuthenticationError):
+        session.start("TOY", b"x")
+
+
+def test_a_session_stands_as_long_as_its_token(bearing: Any) -> None:
+    """`valid` says whether; before the end it is a UsageError."""
+    token = Token()
+    session = bearing(token)
+    with pytest.raises(UsageError):
+        session.valid()
+    session.start("TOY", b"x")
+    assert session.valid()
+    token.stands = False
+    assert not session.valid()
+
+
+def again(driver: Driver, session: Any) -> None:
+    """Revalidate, whatever drives the session."""
+    if driver.name != "raw":
+        session._call(session.inner.revalidate)
+        return
+    failure = session.supplier.run(session.negotiation.revalidation())
+    if failure is not None:
+        raise failure
+
+
+def test_a_revalidation_takes_over_new_grants(bearing: Any, driver: Driver) -> None:
+    """The grants of now, in the place of those at login."""
+    token = Token(grants={"roles": (b"old",)})
+    session = bearing(token)
+    session.start("TOY", b"x")
+    token.again = Token(grants={"roles": (b"new",)})
+    again(driver, session)
+    assert session.properties.get("roles") == session.properties.get("*roles") == (b"new",)
+    assert session.valid()
+
+
+def test_a_refused_revalidation_is_for_good(bearing: Any, driver: Driver) -> None:
+    """The session stands no more, not even if the token would again."""
+    token = Token()
+    session = bearing(token)
+    session.start("TOY", b"x")
+    token.again = AuthenticationError(code="token-expired", detail="expired")
+    with pytest.raises(AuthenticationError) as caught:
+        again(driver, session)
+    assert caught.value.code == "token-expired"
+    assert not session.valid()
+    token.again = Token()
+    with pytest.raises(AuthenticationError):
+        again(driver, session)
+    assert not session.valid()
+
+
+def test_an_outage_changes_nothing(bearing: Any, driver: Driver) -> None:
+    """Nobody can say now: the session stands as before, and may be asked again."""
+    token = Token(grants={"roles": (b"old",)})
+    session = bearing(token)
+    session.start("TOY", b"x")
+    token.again = BackendError(detail="the provider is away")
+    with pytest.raises(BackendError):
+        again(driver, session)
+    assert session.valid()
+    assert session.properties.get("roles") == (b"old",)
+
+
+def test_a_revalidation_never_changes_who_it_is(bearing: Any, driver: Driver) -> None:
+    """Another principal in the token is a refusal."""
+    token = Token()
+    session = bearing(token)
+    session.start("TOY", b"x")
+    token.again = Token("idp/other")
+    with pytest.raises(AuthenticationError):
+        again(driver, session)
+    assert session.authid == "idp/Tim@Example.com"
+    assert not session.valid()
+
+
+def test_a_revalidation_asks_the_stores_anew(bearing: Any, driver: Driver) -> None:
+    """New roles are taken over; an account that is gone or locked ends it."""
+    store = SpyStore()
+    user = UserName("idp/Tim", "Example.com")
+    store.add_user(user, properties={"roles": [b"old"]})
+    token = Token(needs_account=True)
+    session = bearing(token, stores=[store])
+    session.start("TOY", b"x")
+    token.again = token
+    store.add_user(user, properties={"roles": [b"new"]})
+    again(driver, session)
+    assert session.properties.get("roles") == (b"new",)
+    store.add_user(user, properties={"roles": [b"new"]}, disabled=True)
+    with pytest.raises(AuthenticationError):
+        again(driver, session)
+
+
+def test_other_logins_stand(driver: Driver, toys: Any) -> None:
+    """A login without a token stays valid, and has nothing to revalidate."""
+    store = SpyStore()
+    store.add_user("tim", password="pencil")
+    server = driver.server(OPEN, stores=[store], registry=toys.registry())
+    client = driver.client(OPEN, registry=toys.registry())
+    session = server.session()
+    exchange(session, client.session(authid="tim", password="pencil"), "PLAIN")
+    again(driver, session)
+    assert session.valid()
+
+
+def test_a_token_that_cannot_be_validated_again_says_so() -> None:
+    """The default of a stranger's token library."""
+    with pytest.raises(UsageError, match="log in anew"):
+        next(Token().revalidate())
+
+
+def test_what_is_no_token_lets_nobody_in(bearing: Any) -> None:
+    """A mechanism that hands over something else has a fault."""
+    session = bearing("tim")
+    with pytest.raises((UsageError, PluginError)):
+        session.start("TOY", b"x")
