@@ -20,6 +20,9 @@ PROFILE = "plugins/sasl_profiles"
 COMMANDS = "plugins/sasl_cli"
 PWCHECK = "plugins/sasl_pwcheck"
 TLS = "plugins/sasl_tls"
+TOKENS = "plugins/sasl_tokens"
+HTTP = "plugins/sasl_http"
+CREDENTIALS = "plugins/sasl_credentials"
 CANON = "canon/sasl_canon"
 AUXPROP = "auxprop/sasl_auxprop"
 CORE = "sasl_core"
@@ -64,9 +67,15 @@ VIOLATIONS = [
         "sasl_auxprop.memory",
     ),
     ("core-imports-no-wing", CORE, "import sasl_tls", "sasl_tls"),
+    ("core-imports-no-wing", CORE, "import sasl_tokens.jwk", "sasl_tokens.jwk"),
+    ("core-imports-no-wing", CORE, "import sasl_http", "sasl_http"),
+    ("core-imports-no-wing", CORE, "import sasl_credentials", "sasl_credentials"),
     # Law 2
     ("plugins-use-their-door", TLS, "import sasl_core", "sasl_core"),
     ("plugins-use-their-door", TLS, "import sasl_core.facts", "sasl_core.facts"),
+    ("plugins-use-their-door", TOKENS, "import sasl_core.token", "sasl_core.token"),
+    ("plugins-use-their-door", HTTP, "import sasl_core.needs", "sasl_core.needs"),
+    ("plugins-use-their-door", CREDENTIALS, "import sasl_core", "sasl_core"),
     ("plugins-use-their-door", MECHANISM, "import sasl_core", "sasl_core"),
     ("plugins-use-their-door", MECHANISM, "from sasl_core import Server", "sasl_core"),
     ("plugins-use-their-door", MECHANISM, "import sasl_core.negotiation", "sasl_core.negotiation"),
@@ -95,6 +104,15 @@ VIOLATIONS = [
     ("wings-are-independent", PROFILE, "import sasl_mechanisms.plain", "sasl_mechanisms.plain"),
     ("wings-are-independent", PROFILE, "import sasl_cli", "sasl_cli"),
     ("wings-are-independent", MECHANISM, "import sasl_tls", "sasl_tls"),
+    ("wings-are-independent", MECHANISM, "import sasl_http", "sasl_http"),
+    ("wings-are-independent", MECHANISM, "import sasl_credentials", "sasl_credentials"),
+    ("wings-are-independent", AUXPROP, "import sasl_tokens", "sasl_tokens"),
+    ("wings-are-independent", CANON, "import sasl_tokens.names", "sasl_tokens.names"),
+    ("wings-are-independent", TOKENS, "import sasl_http", "sasl_http"),
+    ("wings-are-independent", TOKENS, "import sasl_credentials", "sasl_credentials"),
+    ("wings-are-independent", HTTP, "import sasl_tokens", "sasl_tokens"),
+    ("wings-are-independent", CREDENTIALS, "import sasl_http", "sasl_http"),
+    ("wings-are-independent", CREDENTIALS, "import sasl_mechanisms", "sasl_mechanisms"),
     ("wings-are-independent", AUXPROP, "from sasl_tls import ServerTls", "sasl_tls"),
     ("wings-are-independent", TLS, "import sasl_profiles.smtp", "sasl_profiles.smtp"),
     ("wings-are-independent", COMMANDS, "import sasl_auxprop.sasldb", "sasl_auxprop.sasldb"),
@@ -137,6 +155,9 @@ VIOLATIONS = [
     ("mechanisms-do-no-io", MECHANISM, "import sqlite3", "sqlite3"),
     ("mechanisms-do-no-io", MECHANISM, "def f():\n    import threading", "threading"),
     ("mechanisms-do-no-io", CANON, "import socket", "socket"),
+    ("mechanisms-do-no-io", TOKENS, "import ssl", "ssl"),
+    ("mechanisms-do-no-io", TOKENS, "def f():\n    import asyncio", "asyncio"),
+    ("mechanisms-do-no-io", TOKENS, "import urllib.parse", "urllib"),
     ("mechanisms-do-no-io", CANON, "import sqlite3", "sqlite3"),
     ("core-does-no-io", CORE, "import socket", "socket"),
     ("core-does-no-io", CORE, "import ssl", "ssl"),
@@ -160,6 +181,13 @@ VIOLATIONS = [
     ("tls-stays-in-its-wing", PROFILE, "from OpenSSL import SSL", "OpenSSL"),
     ("tls-stays-in-its-wing", COMMANDS, "def f():\n    import OpenSSL", "OpenSSL"),
     ("tls-stays-in-its-wing", CORE, "import OpenSSL", "OpenSSL"),
+    ("tls-stays-in-its-wing", HTTP, "import OpenSSL", "OpenSSL"),
+    ("tokens-are-read-in-their-wing", MECHANISM, "import jwt", "jwt"),
+    ("tokens-are-read-in-their-wing", COMMANDS, "def f():\n    import jwt", "jwt"),
+    ("tokens-are-read-in-their-wing", CREDENTIALS, "from jwt import decode", "jwt"),
+    ("mongodb-stays-in-its-wing", MECHANISM, "import bson", "bson"),
+    ("mongodb-stays-in-its-wing", TOKENS, "def f():\n    import bson", "bson"),
+    ("mongodb-stays-in-its-wing", COMMANDS, "import pymongo", "pymongo"),
 ]
 
 
@@ -195,16 +223,27 @@ PERMITTED = [
     (MECHANISM, "from sasl_core.plugin import NeedPeer"),
     (MECHANISM, "import hashlib, hmac, attrs"),
     (MECHANISM, "def f():\n    import cryptography"),
+    (MECHANISM, "import sasl_tokens, sasl_tokens.names"),
+    (TOKENS, "import sasl_core.plugin\ndef f():\n    import jwt, cryptography"),
+    (HTTP, "import socket, ssl, http.client, threading\nimport sasl_core.plugin"),
+    (CREDENTIALS, "import os, asyncio\nimport sasl_core.plugin, sasl_tokens.client"),
     (CANON, "import sasl_core.plugin"),
     (PWCHECK, "import sasl_core.plugin\ndef f():\n    import argon2, bcrypt, passlib"),
     (AUXPROP, "import sqlite3, threading\nimport sasl_core.plugin"),
-    (PROFILE, "import asyncio\nimport sasl_core, sasl_core.aio, sasl_core.plugin, sasl_tls"),
+    (
+        PROFILE,
+        (
+            "import asyncio, bson\n"
+            "import sasl_core, sasl_core.aio, sasl_core.plugin, sasl_tls, sasl_tokens, sasl_http"
+        ),
+    ),
     (TLS, "import asyncio, ssl, OpenSSL\nimport sasl_core.plugin"),
     (
         COMMANDS,
         (
             "import asyncio, socket, rich, typer\n"
-            "import sasl_core, sasl_core.aio, sasl_profiles.smtp, sasl_tls"
+            "import sasl_core, sasl_core.aio, sasl_profiles.smtp, sasl_tls\n"
+            "import sasl_tokens, sasl_http, sasl_credentials"
         ),
     ),
     (f"{CORE}/runners", "import asyncio, threading, concurrent.futures"),
@@ -252,6 +291,12 @@ def test_every_package_is_under_the_laws(
     )
     assert set(by_id["tls-stays-in-its-wing"]["source_modules"]) == (
         set(package_folders) - {"sasl_tls"}
+    )
+    assert set(by_id["tokens-are-read-in-their-wing"]["source_modules"]) == (
+        set(package_folders) - {"sasl_tokens"}
+    )
+    assert set(by_id["mongodb-stays-in-its-wing"]["source_modules"]) == (
+        set(package_folders) - {"sasl_profiles"}
     )
 
 
