@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -27,7 +28,7 @@ Version: TypeAlias = Literal["1.2", "1.3"]
 
 @dataclass(frozen=True)
 class Tls:
-    """A self-signed certificate for localhost and 127.0.0.1, and its key, in files."""
+    """A certificate, of localhost and 127.0.0.1 unless others are named, and its key, in files."""
 
     certificate: Path
     key: Path
@@ -55,27 +56,40 @@ SSL_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 PYOPENSSL_VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
 
-def make_tls(folder: Path, kind: Kind = "ecdsa") -> Tls:
-    """A certificate of this kind, good for a day."""
+def make_tls(
+    folder: Path,
+    kind: Kind = "ecdsa",
+    *,
+    names: Sequence[str] = ("localhost", "127.0.0.1"),
+    days: tuple[int, int] = (-1, 1),
+    signed_by: Tls | None = None,
+) -> Tls:
+    """A certificate of this kind for these names and addresses, good from and until those days.
+
+    `signed_by`: its authority's, for one that is not self-signed.
+    """
     key: Any = {
         "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
         "ed25519": ed25519.Ed25519PrivateKey.generate,
     }[kind]()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    name = issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    signing: Any = key
+    if signed_by is not None:
+        issuer = x509.load_der_x509_certificate(signed_by.der).subject
+        signing = serialization.load_pem_private_key(signed_by.key.read_bytes(), None)
     now = dt.datetime.now(dt.UTC)
     signed = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, None if kind == "ed25519" else hashes.SHA384())
+        .not_valid_before(now + dt.timedelta(days=days[0]))
+        .not_valid_after(now + dt.timedelta(days=days[1]))
+        .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
+        .add_extension(x509.BasicConstraints(signed_by is None, path_length=None), critical=True)
+        .sign(signing, None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA384())
     )
     made = Tls(
         folder / f"{kind}.pem",
@@ -91,6 +105,13 @@ def make_tls(folder: Path, kind: Kind = "ecdsa") -> Tls:
         )
     )
     return made
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 class SslEnd:
