@@ -57,10 +57,12 @@ class CredentialsPlug(Plug):
     """A source of secrets.
 
     `human`: a person takes part. Then a server that can say which identity provider it trusts
-    is asked first, and only hosts of the allowed list are logged in to.
+    is asked first, and only `allowed_hosts` are logged in to: patterns of names as the token
+    library reads them, None for its usual list.
     """
 
     human: bool = False
+    allowed_hosts: tuple[str, ...] | None = None
 
     def token(self, request: TokenRequest) -> Needs[AccessToken]:
         """A new access token for `request`.

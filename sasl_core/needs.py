@@ -44,6 +44,7 @@ __all__ = [
     "NeedPeer",
     "NeedStore",
     "NeedUser",
+    "NeedVerdict",
     "PasswordAnswer",
     "Prompt",
     "PromptId",
@@ -96,6 +97,18 @@ class NeedInitial(NeedBase["bytes | None"]):
     only as its first need: the others are spared the question by the glue.
     """
 
+    answer_type: ClassVar[Any] = (bytes, type(None))
+
+
+@record
+class NeedVerdict(NeedBase["bytes | None"]):
+    """What the server makes of a client's last message `output`: None when it lets us in.
+
+    Only for a client whose server says no by a challenge, and yes by its protocol's success
+    alone (RFC 7628 section 3.2.3): then that challenge is the answer.
+    """
+
+    output: bytes = attrs.field(repr=False)
     answer_type: ClassVar[Any] = (bytes, type(None))
 
 
@@ -370,6 +383,7 @@ class NeedCall(NeedBase[A]):
 Need: TypeAlias = (
     NeedPeer
     | NeedInitial
+    | NeedVerdict
     | NeedUser
     | NeedAuthorize
     | NeedPassword

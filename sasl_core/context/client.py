@@ -40,7 +40,7 @@ class ClientContext(Context["ClientCore"]):
     failed; returns whether it makes sense to try once more. See `ClientSession.refused`.
     """
 
-    __slots__ = ("offered", "refused_hook")
+    __slots__ = ("_has_token", "offered", "refused_hook")
 
     # Left unset where nobody sets it.
     refused_hook: Callable[[], bool]
@@ -53,6 +53,7 @@ class ClientContext(Context["ClientCore"]):
         utils: SaslUtils,
         offered: tuple[str, ...],
         plus: bool = False,
+        has_token: bool = False,
     ) -> None:
         self._core = core
         self.facts = facts
@@ -61,15 +62,16 @@ class ClientContext(Context["ClientCore"]):
         self.utils = utils
         self.error = self.user = self.bound = self.detail = None
         self.offered = offered
+        self._has_token = has_token
 
     @property
     def credentials(self) -> CredentialsPlug | None:
-        """The client's source of secrets, None without one.
+        """The client's source of secrets; None without one, or where the session has a token.
 
         Raises:
             PluginError: it is not installed, or cannot be used.
         """
-        return self._core.credentials()
+        return None if self._has_token else self._core.credentials()
 
     def canon_user(self, authid: str, authzid: str | None = None) -> User:
         """Canonicalise our own identities. Every client mechanism calls this before it ends.

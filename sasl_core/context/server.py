@@ -384,6 +384,8 @@ class ServerContext(Context["ServerCore"]):
         `keep`: it ended well, and the other properties that were found can be read yet.
         """
         self.verified_password = self._issued = None
+        if not keep and hasattr(self, "token"):
+            del self.token
         user = self.user
         if user is not None:
             if keep and user.found.values:

@@ -32,6 +32,7 @@ from sasl_core.needs import (
     NeedPeer,
     NeedStore,
     NeedUser,
+    NeedVerdict,
     PromptId,
 )
 from sasl_core.negotiation.base import (
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientNegotiation"]
 
 # A client has no users to look up and no passwords to check.
-CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore}
+CLIENT_NEEDS = MECHANISM_NEEDS - {NeedInitial, NeedUser, NeedPassword, NeedStore} | {NeedVerdict}
 USER, TOKEN, _REQUIRE = PromptId.USER, PromptId.TOKEN, BindingPolicy.REQUIRE
 _ONLY_TEXT = frozenset({str})
 FINISHABLE = frozenset({PEER, LAST, THROUGH, DONE})
@@ -89,6 +90,7 @@ class ClientNegotiation(Negotiation):
         "_over",
         "_permit",
         "_spoken",
+        "_verdict",
         "rejected",
     )
 
@@ -116,6 +118,8 @@ class ClientNegotiation(Negotiation):
         # Our first message, until the server has sent the empty one that asks for it.
         self._held: bytes | None = None
         self._spoken = False
+        # Whether the protocol's success is an answer to what was asked last.
+        self._verdict = False
         # The protocol has declared success; the mechanism still hears what came with it.
         self._over = False
         self.rejected: dict[str, str] = {}
@@ -241,7 +245,7 @@ class ClientNegotiation(Negotiation):
                 self._abandon("is neither permitted nor refused")
             self._permit = permit
             self._context = context = ClientContext(
-                core, facts, name, permit.utils, names, permit.plus
+                core, facts, name, permit.utils, names, permit.plus, TOKEN in self._answers
             )
             self._exchange = exchange = Exchange(
                 permit.plug.converse(context), CLIENT_NEEDS, Success, permit.base, context
@@ -265,6 +269,7 @@ class ClientNegotiation(Negotiation):
         phase = self.phase
         if phase is THROUGH and data is None:
             self.phase = DONE
+            self._unhook()
             return Reply(None, True)
         try:
             check_data("success data", data)
@@ -284,13 +289,15 @@ class ClientNegotiation(Negotiation):
     def _finish(self, data: bytes | None, phase: Phase) -> Need | Reply:
         if phase is THROUGH or phase is DONE:
             if data:
-                raise PeerError(
-                    "unexpected data with success",
-                    code="success-data",
-                    detail="the server sent data with its success, and the mechanism expects none",
-                )
+                self._refuse_success_data()
             self._enter(DONE)
+            self._unhook()
             return Reply(None, True)
+        if self._verdict and phase is PEER:
+            if data:
+                self._refuse_success_data()
+            self._over = True
+            return self._pump(self._exchange.resume(None))
         if data is None or phase is LAST:
             raise AuthenticationError(
                 code="server-not-verified",
@@ -302,6 +309,14 @@ class ClientNegotiation(Negotiation):
             self._refuse_message(data)
         self._over = True
         return self._pump(self._exchange.resume(data))
+
+    @staticmethod
+    def _refuse_success_data() -> NoReturn:
+        raise PeerError(
+            "unexpected data with success",
+            code="success-data",
+            detail="the server sent data with its success, and the mechanism expects none",
+        )
 
     def refused(self) -> bool:
         """The protocol says that the login failed; whether it makes sense to try once more.
@@ -334,9 +349,10 @@ class ClientNegotiation(Negotiation):
 
     def _pump(self, need: Need | None) -> Need | Reply:
         while need is not None:
-            if type(need) is NeedPeer:
+            if type(need) is NeedPeer or type(need) is NeedVerdict:
                 if self._over:
                     self._over_already()
+                self._verdict = type(need) is NeedVerdict
                 output: bytes | None = need.output
                 if output is not None and type(output) is not bytes:
                     self._check_output(output)
@@ -450,7 +466,7 @@ class ClientNegotiation(Negotiation):
                 self._held = data
                 self._enter(LAST)
                 return Reply(None, False)
-        elif data is None and self._received and not self.facts.success_data:
+        elif data is None and self._received and not self.facts.success_data and not self._over:
             # G8: the server's last message was a challenge, and is owed an answer.
             data = b""
         return self._through(data)
@@ -465,6 +481,8 @@ class ClientNegotiation(Negotiation):
         if self.phase is not RUNNING:
             self._closed_meanwhile()
         self.phase = DONE if self._over else THROUGH
+        if self._over:
+            self._unhook()
         self._exchange = NONE
         self._forget()
         return Reply(data, True)
@@ -474,6 +492,16 @@ class ClientNegotiation(Negotiation):
         self._answers.clear()
         self._asked = ()
         self._held = None
+
+    def _unhook(self) -> None:
+        """Nobody will say any more that the login failed."""
+        context = self._context
+        if context is not None and hasattr(context, "refused_hook"):
+            del context.refused_hook
+
+    def close(self) -> None:
+        super().close()
+        self._unhook()
 
     def _drop(self) -> None:
         super()._drop()

@@ -417,6 +417,13 @@ class ServerNegotiation(Identities):
         context.forget(keep=True)
         return Reply(final, True)
 
+    def close(self) -> None:
+        super().close()
+        context = self._current()
+        # What a login rested on ends with its session.
+        if context is not None and hasattr(context, "token"):
+            del context.token
+
     def _drop(self) -> None:
         super()._drop()
         self._opening = self._final = None

@@ -23,6 +23,7 @@ from sasl_core.needs import (
     NeedPeer,
     NeedStore,
     NeedUser,
+    NeedVerdict,
 )
 from sasl_core.negotiation.base import Reply
 from sasl_core.runners.common import (
@@ -154,7 +155,7 @@ class BlockingRunner:
                 if interact is None:
                     raise UsageError("nobody answers prompts: give interact=", code="no-answer")
                 return tuple(interact(need.prompts))
-            case NeedPeer() | NeedInitial():
+            case NeedPeer() | NeedInitial() | NeedVerdict():
                 raise UsageError("the peer's message does not come from a runner")
             case _:
                 assert_never(need)

@@ -41,6 +41,7 @@ from sasl_core.plugin import (
     Needs,
     NeedStore,
     NeedUser,
+    NeedVerdict,
     PasswordAnswer,
     Prompt,
     PromptId,
@@ -212,7 +213,7 @@ async def asyncio_sessions() -> None:
 def supply(need: Need) -> object:
     """A supplier that covers the closed union is seen to cover it."""
     match need:
-        case NeedPeer() | NeedInitial():
+        case NeedPeer() | NeedInitial() | NeedVerdict():
             return b""
         case NeedUser():
             return Found(Result.NOUSER)
