@@ -1,0 +1,245 @@
+"""Requests to a provider's token endpoint, and what it answers.
+
+Of an answer only the access token is taken, and how long it lives; an ID token that comes
+along is for the client to read, and is never sent to a server.
+
+Source: RFC 6749 sections 2.3.1, 4.4, 5 and 6; RFC 6750 section 4; RFC 8707 (`resource`).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from base64 import b64encode
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from sasl_core.plugin import (
+    AccessToken,
+    AuthenticationError,
+    BackendError,
+    HttpRequest,
+    NeedHttp,
+    PeerError,
+    UsageError,
+    printable,
+)
+from sasl_tokens.discovery import discover
+from sasl_tokens.sent import check_token
+from sasl_tokens.strict import json_object
+from sasl_tokens.urls import check_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sasl_core.plugin import HttpResponse, Needs, SaslError
+
+__all__ = [
+    "ANSWER_LIMIT",
+    "bearer",
+    "find_token_endpoint",
+    "parse_token_response",
+    "post_form",
+    "provider_error",
+    "refresh_grant",
+]
+
+ANSWER_LIMIT: Final = 64 * 1024
+"""Longest answer of a token endpoint, in octets."""
+
+LONGEST: Final = 10 * 366 * 86_400
+"""Longest life of a token that is believed, in seconds."""
+
+_ERROR: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+
+# RFC 6749 section 5.2, and 4.1.2.1 for what some send here as well: whether it helps to wait.
+_REFUSALS: Final = frozenset(
+    {"invalid_client", "invalid_grant", "unauthorized_client", "access_denied"}
+)
+_TEMPORARY: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+
+
+def post_form(
+    url: str,
+    fields: tuple[tuple[str, str], ...],
+    *,
+    basic: tuple[str, str] | None = None,
+    ca_file: str | None = None,
+    cleartext: bool = False,
+    deadline: float = 10.0,
+) -> Needs[HttpResponse]:
+    """POST `fields` as a form to a checked address. `basic`: client and secret, in a header.
+
+    Raises:
+        BackendError: there is no answer.
+    """
+    from urllib.parse import quote_plus, urlencode
+
+    headers = [
+        ("accept", "application/json"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ]
+    if basic is not None:
+        # Both are written as in a form first, so that a colon is none of theirs.
+        pair = ":".join(map(quote_plus, basic))
+        headers.append(("authorization", f"Basic {b64encode(pair.encode()).decode()}"))
+    request = HttpRequest(
+        "POST",
+        url,
+        headers=tuple(headers),
+        body=urlencode(fields).encode("ascii"),
+        deadline=deadline,
+        limit=ANSWER_LIMIT,
+        ca_file=ca_file,
+        cleartext=cleartext,
+    )
+    return (yield from NeedHttp(request))
+
+
+def find_token_endpoint(
+    issuer: str, *, ca_file: str | None, allow_loopback_http: bool
+) -> Needs[str]:
+    """Where the issuer gives tokens, by its discovery document.
+
+    Raises:
+        ConfigError: the issuer's address is none that may be asked.
+        BackendError: there is no document of this issuer, or it names no such place.
+    """
+    document = yield from discover(issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http)
+    if document.token_endpoint is None:
+        raise BackendError(
+            code="discovery", detail=f"{printable(issuer)} names no token_endpoint", temporary=False
+        )
+    return document.token_endpoint
+
+
+def refresh_grant(
+    issuer: str,
+    client_id: str | None,
+    refresh_token: str,
+    *,
+    ca_file: str | None = None,
+    allow_loopback_http: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Needs[AccessToken]:
+    """A new access token for a refresh token, as a client without a secret.
+
+    The refresh token is shown to the token endpoint of `issuer` only: give the issuer that it
+    came from.
+
+    Raises:
+        AuthenticationError: the provider takes it no more.
+        BackendError: the provider cannot be asked, or what it says makes no sense.
+        ConfigError: the issuer's address is none that may be asked.
+    """
+    endpoint = yield from find_token_endpoint(
+        issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http
+    )
+    fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
+    if client_id is not None:
+        fields.append(("client_id", client_id))
+    _, cleartext = check_url(
+        endpoint, what="token_endpoint", allow_loopback_http=allow_loopback_http
+    )
+    response = yield from post_form(endpoint, tuple(fields), ca_file=ca_file, cleartext=cleartext)
+    return parse_token_response(response, clock())
+
+
+# --- what comes back ---------------------------------------------------------------------
+
+
+def bearer(value: object, what: str) -> str:
+    """An access token that somebody gave us, in a form in which it may be sent.
+
+    Raises:
+        BackendError: it is not in such a form; code "bad-token".
+    """
+    try:
+        return check_token(value)
+    except UsageError as error:
+        problem = str(error)
+    raise BackendError(code="bad-token", detail=f"{printable(what)}: {problem}", temporary=False)
+
+
+def _lifetime(value: object) -> float | None:
+    """How many seconds `expires_in` gives a token; None when nothing, or nothing of use, is said.
+
+    Some providers write the number as a string. More than ten years are no more than that.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 12:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    return float(min(value, LONGEST))
+
+
+def parse_token_response(response: HttpResponse, now: float) -> AccessToken:
+    """The access token of a token endpoint's answer (RFC 6749 section 5.1).
+
+    Raises:
+        AuthenticationError, BackendError: as `provider_error`.
+        BackendError: the answer is no strict JSON object, or has no access token of the type
+            Bearer; code "token-response".
+    """
+    if response.status != 200:
+        raise provider_error(response)
+    members = _members(response.body)
+    if members is None:
+        raise _odd("it is no strict JSON object")
+    kind = members.get("token_type")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        raise _odd("its token_type is not Bearer")
+    value = bearer(members.get("access_token"), "the provider's access_token")
+    lifetime = _lifetime(members.get("expires_in"))
+    refresh = members.get("refresh_token")
+    if refresh is not None and not _is_refresh_token(refresh):
+        raise _odd("its refresh_token is none")
+    return AccessToken(
+        value,
+        None if lifetime is None else now + lifetime,
+        refresh if isinstance(refresh, str) else None,
+    )
+
+
+def _is_refresh_token(value: object) -> bool:
+    """RFC 6749 appendix A.17: printable ASCII, here of a length with an end."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= 16 * 1024
+        and value.isascii()
+        and value.isprintable()
+    )
+
+
+def provider_error(response: HttpResponse) -> SaslError:
+    """The error that a provider's refusal is (RFC 6749 section 5.2).
+
+    AuthenticationError where it does not take the client or the grant, otherwise BackendError,
+    temporary where it may help to wait. Only the error's code is told, never a text.
+    """
+    status = response.status
+    code = (_members(response.body) or {}).get("error") if 400 <= status < 600 else None
+    detail = f"the provider answered {status}"
+    if not isinstance(code, str) or _ERROR.fullmatch(code) is None:
+        code = None
+    else:
+        detail += f", {code}"
+    if code in _REFUSALS and status < 500:
+        return AuthenticationError(code="token-refused", detail=detail)
+    temporary = status >= 500 or status in (408, 425, 429) or code in _TEMPORARY
+    if 300 <= status < 400:
+        detail += "; redirects are not followed"
+    return BackendError(code="token-response", detail=detail, temporary=temporary)
+
+
+def _members(body: bytes) -> Mapping[str, object] | None:
+    try:
+        return MappingProxyType(json_object(body, "the answer"))
+    except PeerError:
+        return None
+
+
+def _odd(problem: str) -> BackendError:
+    return BackendError(
+        code="token-response", detail=f"the provider's answer: {problem}", temporary=False
+    )
