@@ -59,6 +59,32 @@ def need() -> Need:
 
 
 @pytest.fixture(scope="session")
+def node_modules() -> Callable[[str], Path]:
+    """Finds the folder that has a package of npm; without it as with any other peer."""
+    folder = Path(__file__).parents[2] / ".peers" / "node"
+
+    def find(package: str) -> Path:
+        if shutil.which("node") is None or not (folder / "node_modules" / package).is_dir():
+            _absent(f"npm's {package}")
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def peers_python() -> Callable[[str], str]:
+    """Finds a program in the Python that `.ci/peers` has filled; without it as any other peer."""
+    folder = Path(__file__).parents[2] / ".peers" / "python" / "bin"
+
+    def find(program: str) -> str:
+        if not (folder / program).exists():
+            _absent(program)
+        return str(folder / program)
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """One authority and one certificate for all tests."""
     return make_authority(tmp_path_factory.mktemp("tls"))

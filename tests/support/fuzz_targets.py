@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Final
+from typing import Final, TypeVar
 
 from sasl_auxprop.memory import MemoryStore
 from sasl_canon.internal import InternalCanonicalizer
@@ -48,6 +48,7 @@ from sasl_core.gs2 import (
     parse_saslname,
     unescape_saslname,
 )
+from sasl_core.plugin import HttpResponse
 from sasl_core.plugs import CanonUserPlug
 from sasl_core.saslprep import prepare_trace, saslprep, saslprep_nonempty
 from sasl_core.verifier import format_verifier, parse_verifier
@@ -57,8 +58,18 @@ from sasl_core.verifier_forms import (
     parse_any_verifier,
     parse_mongodb_credentials,
 )
-from sasl_mechanisms import anonymous, plain
+from sasl_credentials.environment import parse_gcp_response
+from sasl_credentials.grants import parse_token_response
+from sasl_http import request as http_request
+from sasl_http.response import ResponseReader
+from sasl_mechanisms import anonymous, plain, xoauth2
+from sasl_mechanisms.mongodb_oidc import messages as oidc
+from sasl_mechanisms.oauthbearer import messages as oauthbearer
 from sasl_mechanisms.scram import messages
+from sasl_profiles.mongodb import Login, MongodbConnection
+from sasl_profiles.mongodb import events as mongodb_events
+from sasl_profiles.mongodb.exchange import parse_continuation, parse_start
+from sasl_profiles.mongodb.wire import RequestReader, format_msg
 from sasl_profiles.smtp.auth import parse_auth, parse_capabilities, parse_response
 from sasl_profiles.smtp.connection import SmtpConnection
 from sasl_profiles.smtp.envelope import DataReader, parse_mail, parse_rcpt
@@ -69,10 +80,29 @@ from sasl_pwcheck.hashes.decoys import parse_label
 from sasl_pwcheck.hashes.text import parse_hash
 from sasl_tls import server_end_point
 from sasl_tls.der import parse_algorithm
+from sasl_tokens import (
+    JWK,
+    IDPManager,
+    JWKSet,
+    JWSValidator,
+    bearer_messages,
+    bson,
+    introspection,
+    strict_json,
+)
+from sasl_tokens.config import parse_providers
+from sasl_tokens.discovery import parse_discovery
+from sasl_tokens.gate import open_token
+from sasl_tokens.names import AuthName
+from sasl_tokens.patterns import TEXT_LIMIT, BadPattern, compile_pattern
+from sasl_tokens.sent import check_token
+from sasl_tokens.strict import base64url_encode
+from sasl_tokens.token import inspect_unverified, peek_issuer_and_audience
 
 __all__ = ["TARGETS", "Target", "survives"]
 
 Target = Callable[[bytes], None]
+P = TypeVar("P")
 
 INSTALLED: Final[Mapping[str, tuple[str, ...]]] = {
     "mechanisms": ("ANONYMOUS", "PLAIN", "SCRAM-SHA-256"),
@@ -190,6 +220,118 @@ def plain_message(data: bytes) -> None:
     assert plain.format_message(authzid, authcid, password) == data
 
 
+def _written(write: Callable[[P], bytes], value: P) -> bytes:
+    """What was accepted can be written: a refusal is a finding too."""
+    try:
+        return write(value)
+    except SaslError as error:
+        raise AssertionError(f"what was read cannot be written: {error}") from error
+
+
+def bson_document(data: bytes) -> None:
+    """Written again, what was read is read as the same, unless some of it was stepped over."""
+    shown = repr(document := bson.decode_document(data))
+    if "Opaque(" not in shown:
+        assert repr(bson.decode_document(_written(bson.encode_document, document))) == shown
+
+
+def oidc_client_opening(data: bytes) -> None:
+    opening = oidc.parse_client_opening(data)
+    if isinstance(opening, oidc.ClientStep1):
+        again = _written(oidc.format_client_step1, opening.principal_name)
+    else:
+        again = _written(oidc.format_client_step2, opening.jwt)
+    assert oidc.parse_client_opening(again) == opening
+
+
+def oidc_client_step2(data: bytes) -> None:
+    step = oidc.parse_client_step2(data)
+    if step is not None:
+        assert oidc.parse_client_step2(_written(oidc.format_client_step2, step.jwt)) == step
+
+
+def oidc_server_step1(data: bytes) -> None:
+    step = oidc.parse_server_step1(data)
+    assert oidc.parse_server_step1(_written(oidc.format_server_step1, step)) == step
+
+
+def json_text(data: bytes) -> None:
+    """What was read has one reading: Python's own is the same, and UTF-8 can hold it."""
+    value = strict_json(data, "the text")
+    assert value == json.loads(data)
+    _ = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def token(data: bytes) -> None:
+    """A token that passes the gate has one spelling; the looks at it raise nothing foreign."""
+    opened = open_token(text_of(data), accept_at_jwt=True)
+    end = f".{base64url_encode(opened.payload)}.{base64url_encode(opened.signature)}"
+    assert opened.signed.endswith(end)
+    assert opened.signed.startswith(opened.signing_input.decode())
+    for look in (peek_issuer_and_audience, inspect_unverified):
+        with suppress(AuthenticationError):
+            _ = look(opened.signed)
+
+
+def key_set(data: bytes) -> None:
+    """Every key that is kept can be written again, and be tried."""
+    for key in JWKSet.parse(data).keys:
+        again = JWK.from_mapping({"kid": key.kid, **key.members()})
+        assert again.thumbprint() == key.thumbprint()
+        with suppress(AuthenticationError):  # a point beside its curve
+            _ = JWSValidator(key)
+
+
+def discovery(data: bytes) -> None:
+    """What is asked next is asked by https."""
+    found = parse_discovery(data, "https://issuer.example.com")
+    for url in (found.jwks_uri, found.token_endpoint):
+        assert url is None or url.startswith("https://")
+
+
+def oauthbearer_message(data: bytes) -> None:
+    read = oauthbearer.parse_client_message(data)
+    assert _written(oauthbearer.format_client_message, read) == data
+    _credentials(read.auth)
+
+
+def xoauth2_message(data: bytes) -> None:
+    read = xoauth2.parse_client_message(data)
+    assert _written(xoauth2.format_client_message, read) == data
+    _credentials(read.auth)
+
+
+def _credentials(text: str) -> None:
+    token = bearer_messages.parse_credentials(text)
+    again = bearer_messages.format_credentials(token)
+    assert bearer_messages.parse_credentials(again) == token
+    assert again.lower() == text.lower()
+
+
+def bearer_pairs(data: bytes) -> None:
+    """What is pairs in ASCII is so in any script."""
+    pairs = bearer_messages.parse_pairs(data)
+    assert _written(bearer_messages.format_pairs, pairs) == data
+    assert bearer_messages.parse_pairs(data, ascii_only=False) == pairs
+
+
+def bearer_error(data: bytes) -> None:
+    error = bearer_messages.parse_error(data)
+    assert str(error).isprintable()
+    assert bearer_messages.parse_error(bearer_messages.format_error(error)) == error
+
+
+_ENDPOINT: Final = introspection.Endpoint("https://localhost/", "c", "s", scope=("mail",))
+
+
+def introspection_answer(data: bytes) -> None:
+    """Who is let in has a name, and an end that is to come."""
+    claims = introspection.parse_introspection(data)
+    principal, _, end = introspection.accept(claims, _ENDPOINT, 1e9)
+    assert principal
+    assert end > 1e9
+
+
 def anonymous_trace(data: bytes) -> None:
     trace = anonymous.check_trace(text_of(data))
     assert anonymous.check_trace(trace) == trace
@@ -282,6 +424,55 @@ def smtp_server(data: bytes) -> None:
         _ = connection.data_to_send()
 
 
+def mongodb_frames(data: bytes) -> None:
+    """The same requests come out whether the bytes arrive at once or one by one."""
+    assert _requests(data, len(data) or 1) == _requests(data, 1)
+
+
+def _requests(data: bytes, step: int) -> list[object]:
+    reader, said = RequestReader(), list[object]()
+    for start in range(0, len(data), step):
+        reader.feed(data[start : start + step])
+        try:
+            while (request := reader.next_request(4096)) is not None:
+                said.append(request)
+        except SaslError as error:
+            said.append(error.code)
+            break
+    return said
+
+
+def mongodb_exchange(data: bytes) -> None:
+    document = bson.decode_document(data)
+    for parse in (lambda document: parse_start(document, "admin"), parse_continuation):
+        with suppress(SaslError):
+            assert len(parse(document).payload.data) <= len(data)
+
+
+def mongodb_server(data: bytes) -> None:
+    """A whole connection; what is a document and no message is framed first."""
+    connection = MongodbConnection(lambda: ["PLAIN"], embedded=True)
+    connection.receive(data)
+    connection.receive(format_msg(1, 0, data))
+    steps = 0
+    while (event := connection.next_event()) is not None:
+        if isinstance(event, mongodb_events.AuthStarted | mongodb_events.AuthContinued):
+            steps += 1
+            if steps % 3:
+                connection.challenge(b"go on")
+            elif steps % 2:
+                connection.auth_failed(AuthenticationError())
+            else:
+                connection.auth_succeeded(Login("tim", "admin", administrator=True))
+        elif isinstance(event, mongodb_events.CommandReceived):
+            connection.command_done({"ok": 1.0})
+        elif isinstance(event, mongodb_events.ProvidersGiven):
+            connection.providers_taken(None)
+        elif isinstance(event, mongodb_events.Closed):
+            break
+        _ = connection.data_to_send()
+
+
 def flat_configuration(data: bytes) -> None:
     _ = Configuration("smtp", parse_flat(text_of(data), "smtp.conf", lambda: INSTALLED))
 
@@ -333,6 +524,29 @@ def hash_text(data: bytes) -> None:
     assert parse_label(read.label) == (read.scheme, read.cost)
     assert read.digest
     assert len(read.salt) <= 66
+
+
+def auth_name(data: bytes) -> None:
+    text = text_of(data)
+    assert str(AuthName.parse(text)) == text
+
+
+def identity_providers(data: bytes) -> None:
+    """What is accepted serves: a step 1 is answered, whoever asks."""
+    manager = IDPManager(text_of(data))
+    assert manager.providers or not parse_providers(text_of(data))
+    for hint in (None, "tim@corp.example", "a" * TEXT_LIMIT):
+        with suppress(AuthenticationError):
+            assert manager.select(hint) in manager.providers
+
+
+def match_pattern(data: bytes) -> None:
+    """A pattern that is accepted is searched in any text in a bounded time."""
+    try:
+        pattern = compile_pattern(text_of(data))
+    except BadPattern:
+        return
+    _ = pattern.search("a" * TEXT_LIMIT)
 
 
 class _Sessions:
@@ -421,6 +635,56 @@ def addresses(data: bytes) -> None:
             assert parse_address(show_address(host, port)) == (host, port)
 
 
+def http_address(data: bytes) -> None:
+    """What is read is written as it was, but for the case of scheme and host, and a usual port."""
+    address = http_request.parse_address(text_of(data), cleartext=True)
+    again = http_request.parse_address(
+        f"{address.scheme}://{address.authority}{address.target}", cleartext=True
+    )
+    assert again == address
+
+
+def http_response(data: bytes) -> None:
+    """The same answer comes out whether the bytes arrive at once or one by one."""
+    assert _response(data, len(data) or 1) == _response(data, 1)
+
+
+def _response(data: bytes, step: int) -> object:
+    reader = ResponseReader("https://idp.example.com/", 200)
+    try:
+        for start in range(0, len(data), step):
+            response = reader.feed(data[start : start + step])
+            if response is not None:
+                break
+        else:
+            response = reader.end()
+    except SaslError as error:
+        return error.code
+    assert len(response.body) <= 200
+    return response
+
+
+def _answered(data: bytes, *headers: tuple[str, str]) -> HttpResponse:
+    """A provider's answer; where a digit stands before the body, its status is d00."""
+    first = data[:1]
+    if first.isdigit():
+        return HttpResponse(int(first) * 100, headers, data[1:])
+    return HttpResponse(200, headers, data)
+
+
+def token_response(data: bytes) -> None:
+    """What comes out may be sent, and its end is a time."""
+    token = parse_token_response(_answered(data), 0.0)
+    assert check_token(token.value) == token.value
+    assert token.expires_at is None or 0.0 <= token.expires_at < 1e9
+
+
+def gcp_response(data: bytes) -> None:
+    answer = _answered(data, ("metadata-flavor", "Google"))
+    token = parse_gcp_response(answer)
+    assert check_token(token) == token == answer.body.strip().decode()
+
+
 def session_scram(data: bytes) -> None:
     _sessions.run("SCRAM-SHA-256", data)
 
@@ -437,21 +701,41 @@ TARGETS: Final[Mapping[str, Target]] = {
     "addresses": addresses,
     "algorithm": algorithm,
     "anonymous": anonymous_trace,
+    "auth-name": auth_name,
     "base64": base64,
+    "bearer-error": bearer_error,
+    "bearer-pairs": bearer_pairs,
+    "bson": bson_document,
     "client-scram": client_scram,
     "certificate": certificate,
     "configuration-flat": flat_configuration,
     "configuration-toml": toml_configuration,
+    "gcp-response": gcp_response,
+    "discovery": discovery,
     "gs2": gs2,
     "hash-text": hash_text,
+    "http-address": http_address,
+    "http-response": http_response,
+    "identity-providers": identity_providers,
     "import-csv": importing(csv.read),
     "import-cyrus": importing(cyrus.read),
     "import-dovecot": importing(dovecot.read),
     "import-jsonl": importing(jsonl.read),
     "import-mongodb": importing(mongodb.read),
     "import-postgresql": importing(postgres.read),
+    "introspection": introspection_answer,
+    "json": json_text,
+    "key-set": key_set,
     "map-rules": map_rules,
+    "match-pattern": match_pattern,
     "mongodb-credentials": mongodb_credentials,
+    "mongodb-exchange": mongodb_exchange,
+    "mongodb-frames": mongodb_frames,
+    "mongodb-server": mongodb_server,
+    "oauthbearer": oauthbearer_message,
+    "oidc-client-opening": oidc_client_opening,
+    "oidc-client-step2": oidc_client_step2,
+    "oidc-server-step1": oidc_server_step1,
     "plain": plain_message,
     "precis": precis_name,
     "saslname": saslname,
@@ -468,8 +752,11 @@ TARGETS: Final[Mapping[str, Target]] = {
     "smtp-lines": smtp_lines,
     "smtp-replies": smtp_replies,
     "smtp-server": smtp_server,
+    "token-response": token_response,
+    "token": token,
     "user-name": user_name,
     "verifier": verifier,
     "verifier-forms": verifier_forms,
+    "xoauth2": xoauth2_message,
 }
 """Parser -> its target; the name is that of its folder in tests/fuzz/corpus."""
