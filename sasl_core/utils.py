@@ -138,6 +138,13 @@ class SaslUtils:
         """
         return self._core.once.get(("shared", kind), make)
 
+    def reconsider(self) -> None:
+        """Say that what `availability()` of a plug tells has changed: offers are made anew.
+
+        Sessions that have begun are not changed.
+        """
+        self._core.forget_offers()
+
     def store(self, name: str) -> AuxpropPlug:
         """The property store `name`, for a plugin that works with another.
 

@@ -53,9 +53,11 @@ TokenValidator: TypeAlias = Callable[
 def set_validator(utils: SaslUtils, validator: TokenValidator | None) -> None:
     """Have `validator` check the tokens of this Server where `validation = "application"`.
 
-    `utils`: the Server's. Call it before the first session; None takes the validator away.
+    `utils`: the Server's. Sessions from now on are offered what it makes possible; None takes
+    the validator away.
     """
     utils.shared(_HOOK, _Hook).validator = validator
+    utils.reconsider()
 
 
 class _Hook:

@@ -46,7 +46,8 @@ class IDPManager:
 
     `given`: the providers as `parse_providers` takes them; None: there are none, and it is not
     `configured`. `clock`: seconds since the epoch. `every`: how periodic work is registered
-    (`SaslUtils.every`); without it polls are made by the logins that find them due.
+    (`SaslUtils.every`); without it polls are made by the logins that find them due. `reloaded`:
+    called after each reload (`SaslUtils.reconsider`).
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class IDPManager:
         clock: Callable[[], float] = time.time,
         log: Logger | None = None,
         every: Callable[[float, Callable[[], Needs[object]]], None] | None = None,
+        reloaded: Callable[[], None] | None = None,
     ) -> None:
         """Nothing is fetched yet.
 
@@ -64,6 +66,7 @@ class IDPManager:
         """
         self._clock = clock
         self._log = log
+        self._reloaded = reloaded
         self._closed = False
         self._configured = given is not None
         self._roster = Roster(() if given is None else parse_providers(given), clock, log)
@@ -109,6 +112,8 @@ class IDPManager:
         self._roster = roster
         self._configured = True
         self._polling.drive()
+        if self._reloaded is not None:
+            self._reloaded()
         if self._log is not None:
             self._log.info("%d identity providers configured", len(configs))
 
@@ -284,6 +289,12 @@ def idp_manager(utils: SaslUtils) -> IDPManager:
         def every(seconds: float, body: Callable[[], Needs[object]]) -> None:
             utils.every(seconds, body, waits=True)
 
-        return IDPManager(utils.identity_providers, clock=utils.clock, log=utils.log, every=every)
+        return IDPManager(
+            utils.identity_providers,
+            clock=utils.clock,
+            log=utils.log,
+            every=every,
+            reloaded=utils.reconsider,
+        )
 
     return utils.shared("identity-providers", make)

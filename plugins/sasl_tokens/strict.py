@@ -35,8 +35,8 @@ ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _FROM_STANDARD: Final = bytes.maketrans(b"+/", b"-_")
-# By the length modulo 4: what is missing to whole groups, and the last characters whose
-# unused bits are zero (None: no value has such a length; empty: every character will do).
+# By the length modulo 4: what is missing to whole groups, and the last characters whose unused
+# bits are zero. No value has a length of 1, 5, 9 and so on.
 _PADDING: Final = (b"", b"", b"==", b"=")
 _LAST: Final = (ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048")
 

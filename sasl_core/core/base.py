@@ -307,6 +307,12 @@ class Core(ABC):
             self.permits[key] = found
         return found
 
+    def forget_offers(self) -> None:
+        """Make offers anew from now on: a plug can be used that could not, or the reverse."""
+        self._offers.clear()
+        self._single.clear()
+        self.permits.clear()
+
     def _make_refusal(self, name: str, facts: Facts) -> Refusal | None:
         if not is_mechanism_name(name):
             return Refusal(Result.NOMECH, "that is no mechanism name")

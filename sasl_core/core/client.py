@@ -65,6 +65,10 @@ class ClientCore(Core):
             return self.plugs.get("credentials", source) if source else None
         return source
 
+    def forget_offers(self) -> None:
+        super().forget_offers()
+        self.chosen.clear()
+
     def remember(self, key: tuple[object, ...], name: str, rejected: dict[str, str]) -> None:
         """Keep which mechanism was chosen for a question; beyond a bound, begin anew."""
         if len(self.chosen) >= CACHED_OFFERS:

@@ -17,6 +17,7 @@ from sasl_core.context import ServerContext
 from sasl_core.core.base import INFO
 from sasl_core.edge import sever
 from sasl_core.errors import (
+    MISSING_STORE,
     AuthenticationError,
     BackendError,
     PeerError,
@@ -27,6 +28,7 @@ from sasl_core.errors import (
 from sasl_core.exchange import STARTED, Exchange
 from sasl_core.flags import BindingPolicy, Decision
 from sasl_core.needs import (
+    Found,
     NeedAuthorize,
     NeedCallback,
     NeedDerivation,
@@ -254,9 +256,22 @@ class ServerNegotiation(Identities):
         if stage is TRANSITION and isinstance(error, AuthenticationError):
             # The proof has been given; what a backend says now of itself refuses nobody.
             error = BackendError(detail=error.detail or str(error))
+        if type(need) is NeedUser and stage is LOOK_UP and self._nobody_keeps_accounts(need, error):
+            return self._looked_up_more(need, Found(Result.NOUSER))
         if stage is MECHANISM or stage is TRANSITION:
             return super()._failed_to_answer(need, error)
         raise error
+
+    def _nobody_keeps_accounts(self, need: NeedUser, error: SaslError) -> bool:
+        """Whether the account of a user who was verified elsewhere was looked for in a store
+        that nobody has asked for, and that does not exist.
+        """
+        return (
+            error.code == MISSING_STORE
+            and self.core.stores_by_default
+            and not need.properties
+            and not self._needs_account(self._context)
+        )
 
     def _pump(self, need: Need | None) -> Need | Reply:
         while need is not None:

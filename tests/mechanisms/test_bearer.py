@@ -598,14 +598,20 @@ def test_without_a_validator_it_is_not_offered() -> None:
 
 
 def test_a_validator_that_is_taken_away() -> None:
-    """From then on nobody is let in, and no token is called a bad one."""
+    """From then on it is not offered; one that is under way ends, and no token is called bad."""
     with knowing({"tok": "alice"}) as server:
         with server.session() as session:
             assert session.start(BEARER, message_for(BEARER, "tok")).done
+        under_way = server.session()
+        assert not under_way.start(BEARER).done
         set_validator(server.utils, None)
-        with server.session() as session, pytest.raises(BackendError) as caught:
-            session.start(BEARER, message_for(BEARER, "tok"))
+        with under_way, pytest.raises(BackendError) as caught:
+            under_way.step(message_for(BEARER, "tok"))
         assert not caught.value.temporary
+        with server.session() as session:
+            assert BEARER not in session.mechanisms()
+            with pytest.raises(MechanismError, match="no validator"):
+                session.start(BEARER, message_for(BEARER, "tok"))
 
 
 # --- a client's tokens --------------------------------------------------------------------

@@ -124,7 +124,10 @@ def test_a_servers_message_comes_back(issuer: str, client: str | None, scopes: l
     [
         ({"jwt": "a.b.c", "n": "tim"}, ClientStep2("a.b.c")),
         ({"n": 1, "jwt": "a.b.c"}, ClientStep2("a.b.c")),
-        ({"x": bson.ObjectId("6b0b48c86adefe103753de18"), "n": "tim", "y": [{}]}, ClientStep1("tim")),
+        (
+            {"x": bson.ObjectId("6b0b48c86adefe103753de18"), "n": "tim", "y": [{}]},
+            ClientStep1("tim"),
+        ),
         ({"JWT": "a.b.c", "N": "tim"}, ClientStep1(None)),
         ({"n": ""}, ClientStep1(None)),
         ({"n": "a" * HINT_LIMIT}, ClientStep1("a" * HINT_LIMIT)),

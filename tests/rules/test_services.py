@@ -18,6 +18,7 @@ from sasl_core import (
     HttpRequest,
     HttpResponse,
     PluginError,
+    SaslError,
     Server,
     UsageError,
     aio,
@@ -711,3 +712,25 @@ def test_more_than_sixteen_messages_are_refused(driver, toys):
         assert not session.step(b"x").done
     with pytest.raises(Exception, match="too many"):
         session.step(b"x")
+
+
+def test_a_plug_that_can_be_used_again_is_offered_again(driver, toys):
+    """`reconsider` has availability() asked anew, on either side."""
+
+    class Server(type(server_plug("TOY", naming_server()))):
+        reason = "it is not there yet"
+
+        def availability(self):
+            return self.reason
+
+    plug = Server()
+    toys.mechanism(plug)
+    server = driver.server(OPEN, registry=toys.registry())
+    assert "TOY" not in server.session().mechanisms()
+    with pytest.raises(SaslError, match="not there yet"):
+        server.session().start("TOY", b"tim")
+    plug.reason = None
+    assert "TOY" not in server.session().mechanisms()
+    server.inner.utils.reconsider()
+    assert "TOY" in server.session().mechanisms()
+    server.session().start("TOY", b"tim")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import pytest
 
 from drivers import Driver, Handle, exchange
+from sasl_auxprop.sasldb import SasldbOptions
 from sasl_core import (
     AuthenticationError,
     BackendError,
@@ -159,6 +161,47 @@ def test_a_locked_account_keeps_its_bearer_out(bearing: Any) -> None:
     with pytest.raises(AuthenticationError):
         session.start("TOY", b"x")
     assert "DISABLED" in session.error_detail
+
+
+@pytest.mark.parametrize("folder", ["", "not-there"])
+def test_a_store_that_nobody_configured_is_not_needed(
+    driver: Driver, toys: Any, tmp_path: Any, monkeypatch: Any, folder: str
+) -> None:
+    """A server of tokens alone has no sasldb; one that is configured has to be there."""
+    path = str(tmp_path / folder / "users.sqlite")
+
+    @attrs.frozen
+    class Options(SasldbOptions):
+        path: str = str(tmp_path / folder / "users.sqlite")
+
+    monkeypatch.setattr("sasl_auxprop.sasldb.SasldbOptions", Options)
+
+    def converse(ctx: Any) -> Needs[Success]:
+        _ = yield from NeedPeer()
+        return Success(ctx.accept_token(Token()))
+
+    toys.mechanism(server_plug("TOY", converse, features=PROXY))
+    given: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {}),
+        ({"auxprop": {"sasldb": {"path": path}}}, {}),
+        ({"auxprop_plugin": ["sasldb"]}, {}),
+    ]
+    for config, session_facts in given:
+        server = driver.server_class(
+            "smtp", "mail.example.com", config=OPEN | config, registry=toys.registry()
+        )
+        session = driver._keep(server, {}).session(**session_facts)
+        if not config:
+            session.start("TOY", b"x")
+            assert session.valid()
+        else:
+            with pytest.raises(BackendError):
+                session.start("TOY", b"x")
+    session = driver._keep(
+        driver.server_class("smtp", "mail.example.com", config=OPEN, registry=toys.registry()), {}
+    ).session(properties=["mailHost"])
+    with pytest.raises(BackendError):
+        session.start("TOY", b"x")
 
 
 def test_roles_of_the_stores(bearing: Any) -> None:

@@ -102,14 +102,12 @@ def of_file(error: OSError, path: str) -> BackendError:
     )
 
 
-def missing(path: str) -> BackendError:
-    """There is no file at `path`."""
-    return BackendError(
-        code="sasldb-missing",
-        detail=f"sasldb {path!r} does not exist: add the first user with `sasl passwd -c`, "
-        f"or name another path",
-        temporary=False,
-    )
+def missing(path: str, directory: str | None = None) -> BackendError:
+    """There is no file at `path`, nor even `directory`."""
+    problem = "does not exist: add the first user with `sasl passwd -c`, or name another path"
+    if directory is not None:
+        problem = f"has no directory: make {directory!r} first"
+    return BackendError(code="store-missing", detail=f"sasldb {path!r} {problem}", temporary=False)
 
 
 def refused(path: str, problem: str) -> BackendError:

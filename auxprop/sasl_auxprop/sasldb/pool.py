@@ -157,7 +157,7 @@ class Pool:
             if os.path.isdir(directory):  # noqa: PTH112
                 fault = faults.missing(self.path)
             else:
-                fault = faults.refused(self.path, f"has no directory: make {directory!r} first")
+                fault = faults.missing(self.path, directory)
         except OSError as error:
             fault = faults.of_file(error, self.path)
         else:

@@ -234,7 +234,7 @@ class Import:
             return supply(store.lookup(candidate.name, ())).result is Result.NOUSER
         except BackendError as error:
             # sasldb makes its file with the first user.
-            if error.code == "sasldb-missing":
+            if error.code == "store-missing":
                 return True
             raise
 
