@@ -379,7 +379,7 @@ def test_utils_give_a_plugin_its_options(driver, toys):
 # --- every() -------------------------------------------------------------------------------------
 
 
-def ticking(toys, ticks, seconds=0.01):
+def ticking(toys, ticks, seconds=0.01, *, waits=False):
     """A mechanism whose plugin does something every so often, and fails at the first time."""
 
     def work():
@@ -389,7 +389,7 @@ def ticking(toys, ticks, seconds=0.01):
         yield from NeedCall(lambda: None, Blocking.REMOTE)
 
     def init(utils):
-        utils.every(seconds, work)
+        utils.every(seconds, work, waits=waits)
         return server_plug("TOY", naming_server())
 
     toys.add("mechanisms", "TOY", mechanisms=init)
@@ -427,6 +427,21 @@ def test_every_runs_in_a_thread_that_was_asked_for(toys):
     after = len(ticks)
     time.sleep(0.05)
     assert len(ticks) == after
+
+
+def test_work_that_may_wait_stands_before_nobodys_session(toys):
+    """It runs in the thread that was asked for; where there is none, it does not run at all."""
+    ticks: list[float] = []
+    with Server("smtp", "h", config={}, registry=ticking(toys, ticks, waits=True)) as server:
+        for _ in range(3):
+            server.session().mechanisms()
+            time.sleep(0.02)
+        assert ticks == []
+    registry = ticking(toys, ticks, waits=True)
+    with Server("smtp", "h", config={}, registry=registry, background=True) as server:
+        server.session().mechanisms()
+        server.session()
+        assert soon(lambda: len(ticks) >= 2)
 
 
 def test_every_runs_as_a_task(toys):
