@@ -15,10 +15,14 @@ import pytest
 from sasl_core import AuthenticationError, BackendError, PeerError, SaslError, UsageError
 from sasl_core import Client as BlockingClient
 from sasl_core.aio import Client as AsyncClient
+from sasl_core.plugin import TokenRequest
+from sasl_credentials import CallbackTokens
 from sasl_profiles.smtp import AsyncSmtpClient, SmtpClient, TraceEvent
 from sasl_tls import ServerTls
+from sasl_tokens import decode_document
 
 EHLO = b"250-mail\r\n250-STARTTLS\r\n250 AUTH PLAIN SCRAM-SHA-256\r\n"
+TOKEN_EHLO = b"250-mail\r\n250 AUTH MONGODB-OIDC\r\n"
 CONFIG = {"allow_cleartext": True}
 PASSWORD = "hunter2hunter2"
 
@@ -402,3 +406,104 @@ def test_cancelled_at_each_await(serve: Callable[..., Any], moment: int) -> None
     assert asyncio.run(login(moment)) == "cancelled"
     assert asyncio.run(login(None)) == "done"
     service.settle()
+
+
+# --- access tokens ----------------------------------------------------------------------------
+
+
+class Tokens:
+    """A source that gives another token each time; how often it was asked is `count`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.plug = CallbackTokens(self.ask)
+
+    def ask(self, request: TokenRequest) -> str:
+        self.count += 1
+        return f"token-{self.count}"
+
+
+def blocking_tokens(
+    address: tuple[str, int], source: CallbackTokens, logins: int, *, ask: bool = False
+) -> list[bool]:
+    """Log in that often on one connection; to whom asks, whether after a refusal another may do."""
+    again: list[bool] = []
+    with (
+        BlockingClient("smtp", "mail", config=CONFIG, credentials=source) as client,
+        SmtpClient(*address, timeout=5.0) as smtp,
+    ):
+        for _ in range(logins):
+            with client.session(**smtp.facts()) as session:
+                try:
+                    smtp.authenticate(session)
+                except AuthenticationError:
+                    again += [session.refused()] if ask else []
+                except BackendError:
+                    pass
+    return again
+
+
+def asyncio_tokens(
+    address: tuple[str, int], source: CallbackTokens, logins: int, *, ask: bool = False
+) -> list[bool]:
+    """The same with asyncio."""
+
+    async def run() -> list[bool]:
+        again: list[bool] = []
+        async with (
+            AsyncClient("smtp", "mail", config=CONFIG, credentials=source) as client,
+            AsyncSmtpClient(*address, timeout=5.0) as smtp,
+        ):
+            for _ in range(logins):
+                async with client.session(**smtp.facts()) as session:
+                    try:
+                        await smtp.authenticate(session)
+                    except AuthenticationError:
+                        again += [session.refused()] if ask else []
+                    except BackendError:
+                        pass
+        return again
+
+    return asyncio.run(run())
+
+
+def sent_tokens(heard: list[bytes]) -> list[object]:
+    """The token of each AUTH that a server heard."""
+    sent = [line.split() for line in heard if line.startswith(b"AUTH ")]
+    return [decode_document(b64decode(words[2]))["jwt"] for words in sent]
+
+
+@pytest.mark.parametrize("ask", [False, True])
+@pytest.mark.parametrize("run", [blocking_tokens, asyncio_tokens])
+def test_a_refused_token_is_not_sent_again(
+    bad_server: BadServer, run: Callable[..., list[bool]], ask: bool
+) -> None:
+    """The client drops one that was kept; whoever asks hears that another may be better."""
+    source = Tokens()
+    replies = (b"235 ok\r\n", b"535 no\r\n", b"235 ok\r\n", b"235 ok\r\n")
+    server = bad_server(b"220 mail\r\n", TOKEN_EHLO, *replies, b"221 bye\r\n")
+    assert run(server.address, source.plug, 4, ask=ask) == ([True] if ask else [])
+    server.close()
+    assert sent_tokens(server.heard) == ["token-1", "token-1", "token-2", "token-2"]
+    assert source.count == 2
+
+
+@pytest.mark.parametrize("run", [blocking_tokens, asyncio_tokens])
+def test_a_new_token_that_is_refused_is_not_tried_again(
+    bad_server: BadServer, run: Callable[..., list[bool]]
+) -> None:
+    """Fetched for this very login: the next one would fare no better."""
+    server = bad_server(b"220 mail\r\n", TOKEN_EHLO, b"535 no\r\n", b"221 bye\r\n")
+    assert run(server.address, Tokens().plug, 1, ask=True) == [False]
+    server.close()
+
+
+@pytest.mark.parametrize("run", [blocking_tokens, asyncio_tokens])
+def test_an_outage_drops_no_token(bad_server: BadServer, run: Callable[..., list[bool]]) -> None:
+    """A temporary failure says nothing of the token, which is sent again."""
+    source = Tokens()
+    replies = (b"235 ok\r\n", b"454 later\r\n", b"235 ok\r\n")
+    server = bad_server(b"220 mail\r\n", TOKEN_EHLO, *replies, b"221 bye\r\n")
+    assert run(server.address, source.plug, 3) == []
+    server.close()
+    assert sent_tokens(server.heard) == ["token-1"] * 3

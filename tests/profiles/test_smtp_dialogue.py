@@ -25,6 +25,7 @@ from sasl_core.plugin import (
 from sasl_profiles.smtp.dialogue import Begin, Dialogue, Finish, Hear, Say, Secure, Step
 from sasl_profiles.smtp.replies import ReplyReader, SmtpReply
 from sasl_profiles.smtp.trace import TraceEvent, masked
+from sasl_tokens import encode_document
 
 VECTORS = json.loads(
     (Path(__file__).parents[1] / "vectors" / "profile_transcripts.json").read_text("utf-8")
@@ -385,6 +386,41 @@ def test_starttls_that_is_refused_is_an_error() -> None:
 def test_what_a_trace_shows(mechanism: str, message: bytes, shown: str) -> None:
     """Passwords, tokens, proofs and signatures are hidden; control characters are escaped."""
     assert masked(mechanism, message) == (shown, "****" in shown)
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        ({"jwt": "hunter2"}, "{jwt: ****}"),
+        ({"n": "tim"}, "{n: tim}"),
+        ({"n": "tim", "jwt": "hunter2"}, "{n: tim, jwt: ****}"),
+        (
+            {"issuer": "https://id.example.com", "clientId": "c1", "requestScopes": ["a", "b"]},
+            "{issuer: https://id.example.com, clientId: c1, requestScopes: a b}",
+        ),
+        ({"n": "a\x1b[31m"}, "{n: a\\x1b[31m}"),
+        ({}, "{}"),
+        ({"token": "hunter2"}, "****"),
+        ({"n": 7}, "****"),
+        ({"requestScopes": ["a", 7]}, "****"),
+        ({"issuer": {"jwt": "hunter2"}}, "****"),
+        # A server that repeats the token in a place of its own.
+        ({"issuer": "https://x/" + "hunter2" * 6}, "****"),
+        ({"requestScopes": ["a", "hunter2" * 6]}, "****"),
+    ],
+)
+def test_what_a_trace_shows_of_mongodb_oidc(document: dict[str, object], shown: str) -> None:
+    """Whom the server trusts and who is meant; never a token, nor what may be one."""
+    message = encode_document(document)
+    assert masked("MONGODB-OIDC", message) == (shown, "****" in shown)
+    assert masked("MONGODB-OIDC", message + b"x") == ("****", True)
+
+
+@given(st.binary(min_size=1))
+def test_a_trace_of_mongodb_oidc_takes_any_octets(message: bytes) -> None:
+    """Whatever the server sends, it is a document that is known, or hidden."""
+    shown, secret = masked("MONGODB-OIDC", message)
+    assert (shown, secret) == ("****", True) or shown.startswith("{")
 
 
 @given(st.sampled_from(["LOGIN", "OAUTHBEARER", "X", "PLAINER", "SCRAM"]), st.binary(min_size=1))

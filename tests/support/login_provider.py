@@ -76,7 +76,7 @@ class LoginProvider(DemoProvider):
         }
 
     def _listen(self) -> Any:
-        server = super()._listen()
+        server: Any = super()._listen()
         provider = self
 
         def do_post(handler: Any) -> None:
@@ -85,5 +85,5 @@ class LoginProvider(DemoProvider):
             status, answer = provider.grant(form, handler.headers["Authorization"] or "")
             handler.reply(status, answer)
 
-        server.RequestHandlerClass.do_POST = do_post  # type: ignore[attr-defined]
+        server.RequestHandlerClass.do_POST = do_post
         return server

@@ -1,0 +1,85 @@
+"""The authentication part of MongoDB's wire protocol: a server that its drivers log in to.
+
+It stores no data. It is a place to embed: in front of a database, in a gateway, as a double in
+tests. `MongodbServer` is the server for asyncio; `MongodbConnection`, with its events, is one
+connection without I/O. What needs sockets or asyncio is loaded when it is first named.
+
+`PORT`, `make_server` and `make_client` are what the command line asks of every profile
+(docs/cli.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from sasl_core.plugin import UsageError
+from sasl_profiles.mongodb.connection import MongodbConnection
+from sasl_profiles.mongodb.events import Command, Limits, Login
+from sasl_profiles.mongodb.options import MongodbOptions
+
+if TYPE_CHECKING:
+    from sasl_core.aio import Server
+    from sasl_core.plugin import BindingPolicy
+    from sasl_profiles.mongodb.server import MongodbServer
+    from sasl_tls import ServerTls
+
+__all__ = [
+    "OPTIONS",
+    "PORT",
+    "Command",
+    "Limits",
+    "Login",
+    "MongodbConnection",
+    "MongodbServer",
+    "make_client",
+    "make_server",
+]
+
+PORT = 27017
+"""Where MongoDB listens."""
+
+OPTIONS = MongodbOptions
+"""The schema of `[profiles.mongodb]`."""
+
+
+_HOME = {"MongodbServer": "server"}
+
+
+def make_server(
+    server: Server, *, host_name: str, tls: ServerTls | None, binding: BindingPolicy
+) -> MongodbServer:
+    """A server that has yet to start, as the table `[profiles.mongodb]` of its configuration says.
+
+    MongoDB's clients are told no name, so that `host_name` goes unused.
+
+    Raises:
+        ConfigError: what the table says is wrong.
+        UsageError: `binding` demands what no driver can do.
+    """
+    del host_name
+    from sasl_profiles.mongodb.server import MongodbServer
+
+    return MongodbServer.configured(server, tls=tls, binding=binding)
+
+
+def make_client(host: str, port: int, *, timeout: float, trace: object = None) -> NoReturn:
+    """There is none yet.
+
+    Raises:
+        UsageError: always.
+    """
+    del host, port, timeout, trace
+    raise UsageError("the profile mongodb is a server's; log in with a driver of MongoDB's")
+
+
+def __getattr__(name: str) -> object:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,292 @@
+"""One client of a MongoDB server: its connection, its exchanges, its login."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, cast
+
+from sasl_core.plugin import (
+    AuthenticationError,
+    ChannelBindings,
+    MechanismError,
+    SaslError,
+    UsageError,
+)
+from sasl_profiles.mongodb.connection import MongodbConnection
+from sasl_profiles.mongodb.events import (
+    AuthContinued,
+    AuthEnded,
+    AuthStarted,
+    Closed,
+    Command,
+    CommandReceived,
+    Event,
+    LoggedOut,
+    Login,
+    ProvidersGiven,
+)
+from sasl_tokens.bson import encode_document
+
+if TYPE_CHECKING:
+    from sasl_core import ConnectionFacts, Reply
+    from sasl_core.aio import Server, ServerSession
+    from sasl_profiles.mongodb.server import MongodbServer
+    from sasl_profiles.mongodb.stream import ByteStream
+
+__all__ = ["ClientTask", "connection_facts"]
+
+LINGER_SECONDS: Final = 0.5
+"""How long a closed connection may take to hear the last answer."""
+
+HANDSHAKE_SECONDS: Final = 30.0
+
+# Properties of a session.
+ROLES: Final = "roles"
+DATABASE: Final = "database"
+
+_NO_BINDING: Final = ChannelBindings({}, {"every type": "no driver of MongoDB's binds a login"})
+
+_log = logging.getLogger(__name__)
+
+
+class ClientTask:
+    """What one client's task does, from the connection to its end.
+
+    `waiting_since`: when the client completed its last message.
+    """
+
+    def __init__(self, owner: MongodbServer, stream: ByteStream, number: int) -> None:
+        self._owner = owner
+        self._stream = stream
+        self._limits = owner.limits
+        self._machine = MongodbConnection(
+            lambda: owner.mechanisms(self._facts()),
+            limits=owner.limits,
+            number=number,
+            embedded=owner.on_command is not None,
+        )
+        self._clock = asyncio.get_running_loop().time
+        self.waiting_since = self._exchange_since = self._clock()
+        self._progress = 0
+        self._exchange: tuple[Server, ServerSession] | None = None
+        self._database = ""
+        self._login: ServerSession | None = None
+        self.dismissed = False
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether somebody is logged in."""
+        return self._machine.authenticated
+
+    async def run(self) -> None:
+        linger = LINGER_SECONDS
+        try:
+            tls = self._owner.tls
+            if tls is None:
+                self._stream.begin()
+            else:
+                seconds = min(HANDSHAKE_SECONDS, self._limits.login_seconds)
+                await self._stream.accept_tls(tls, timeout=seconds)
+            await self._serve()
+        except OSError:
+            # Too late (TimeoutError), gone, or its TLS handshake failed: there is nobody to tell.
+            linger = 0.0
+        except asyncio.CancelledError:
+            linger = 0.0 if self.dismissed else LINGER_SECONDS
+            raise
+        except Exception as error:  # noqa: BLE001 - the other clients must not suffer.
+            _log.error("a client's connection failed: %s", type(error).__name__)
+        finally:
+            self._machine.give_up()
+            self._drop_exchange()
+            self._replace_login(None)
+            self._flush()
+            await self._stream.close(linger)
+
+    async def _serve(self) -> None:
+        while True:
+            match await self._next():
+                case AuthStarted() as event:
+                    await self._start(event)
+                case AuthContinued(payload):
+                    await self._continue(payload)
+                case AuthEnded():
+                    self._drop_exchange()
+                case LoggedOut():
+                    self._replace_login(None)
+                case CommandReceived(command):
+                    self._machine.command_done(await self._answer(command))
+                case ProvidersGiven(providers):
+                    self._reload(providers)
+                case Closed():
+                    return
+
+    # --- logins -------------------------------------------------------------------------------
+
+    async def _start(self, event: AuthStarted) -> None:
+        self._drop_exchange()
+        self._database = event.database
+        self._exchange_since = self._clock()
+        try:
+            server = self._owner.server_for(event.mechanism, event.database)
+            facts = self._facts()
+            facts["success_data"] = event.success_data
+            facts["properties"] = (ROLES,)
+            session = server.session(**facts)
+            self._exchange = server, session
+            self._go_on(server, session, await session.start(event.mechanism, event.payload))
+        except SaslError as error:
+            self._fail(error)
+
+    async def _continue(self, payload: bytes) -> None:
+        if self._exchange is None:  # pragma: no cover - the machine knows when there is one.
+            raise UsageError("no exchange is under way")
+        server, session = self._exchange
+        try:
+            self._go_on(server, session, await session.step(payload))
+        except SaslError as error:
+            self._fail(error)
+
+    def _go_on(self, server: Server, session: ServerSession, reply: Reply) -> None:
+        if not reply.done:
+            self._machine.challenge(reply.data or b"")
+            return
+        if session.layer is not None:
+            raise MechanismError("MongoDB's protocol carries no security layer; use TLS")
+        login = self._login_of(server, session)
+        self._exchange = None
+        self._machine.auth_succeeded(login, reply.data)
+        self._replace_login(session)
+
+    def _login_of(self, server: Server, session: ServerSession) -> Login:
+        """Who logged in, in MongoDB's words.
+
+        Raises:
+            AuthenticationError: it is a user of another database.
+        """
+        name = session.authzid
+        # A token has a namespace; it is the only one that has.
+        given = session.properties.get(DATABASE)
+        database = _text(given[0]) if given else self._database
+        if not given and server.core.realm == self._database:
+            # By the realm the stores tell users of this database from others, and a client may
+            # write one. Where it is left out of the name, no other must be let in.
+            name, at, realm = name.rpartition("@")
+            if not at or realm != self._database:
+                raise AuthenticationError(detail="it is a user of another database")
+        roles = tuple(_role(_text(value)) for value in session.properties.get(ROLES))
+        administrator = f"{database}.{name}" in self._owner.administrators
+        return Login(name, database, roles, administrator, session.valid)
+
+    def _fail(self, error: SaslError) -> None:
+        self._drop_exchange()
+        self._machine.auth_failed(error)
+
+    def _drop_exchange(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange[1].close()
+
+    def _replace_login(self, session: ServerSession | None) -> None:
+        former, self._login = self._login, session
+        if former is not None:
+            former.close()
+
+    # --- commands -----------------------------------------------------------------------------
+
+    async def _answer(self, command: Command) -> bytes | None:
+        """What whoever embeds this answers, None where that failed."""
+        handler = self._owner.on_command
+        if handler is None:  # pragma: no cover - the machine was told.
+            return None
+        try:
+            answer = await handler(command)
+            return encode_document(answer) if isinstance(answer, Mapping) else _checked(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client hears of a failure.
+            _log.error("a command could not be answered: %s", type(error).__name__)
+            return None
+
+    def _reload(self, providers: list[object] | str) -> None:
+        try:
+            self._owner.reload_providers(providers)
+        except SaslError as error:
+            self._machine.providers_taken(error)
+        else:
+            self._machine.providers_taken()
+
+    # --- the stream -----------------------------------------------------------------------------
+
+    async def _next(self) -> Event:
+        machine, limits = self._machine, self._limits
+        while (event := machine.next_event()) is None:
+            self._flush()
+            if machine.progress != self._progress:
+                self._progress = machine.progress
+                self.waiting_since = self._clock()
+            seconds = limits.idle_seconds if machine.authenticated else limits.login_seconds
+            deadline = self.waiting_since + seconds
+            if machine.exchanging:
+                deadline = min(deadline, self._exchange_since + limits.login_seconds)
+            async with asyncio.timeout_at(deadline):
+                await self._stream.drain()
+                machine.receive(await self._stream.read())
+        return event
+
+    def _flush(self) -> None:
+        self._stream.write(self._machine.data_to_send())
+
+    def _facts(self) -> ConnectionFacts:
+        extra = self._stream.transport.get_extra_info
+        return connection_facts(extra("peername"), extra("sockname"), extra("cipher"))
+
+
+def connection_facts(remote: object, local: object, cipher: object) -> ConnectionFacts:
+    """The facts of a connection between these socket addresses; `cipher` as `ssl` reports it."""
+    strength = cast("tuple[object, object, int]", cipher)[2] if isinstance(cipher, tuple) else 0
+    facts: ConnectionFacts = {
+        "success_data": False,
+        "initial_response": True,
+        "external_ssf": strength,
+        "channel_bindings": _NO_BINDING,
+    }
+    if (address := _address(remote)) is not None:
+        facts["remote"] = address
+    if (address := _address(local)) is not None:
+        facts["local"] = address
+    return facts
+
+
+def _address(address: object) -> str | None:
+    """Host without its scope, and port; None for what is no internet address."""
+    if not isinstance(address, tuple) or len(cast("tuple[object, ...]", address)) < 2:
+        return None
+    host, port = cast("tuple[object, object]", address[:2])
+    return f"{str(host).partition('%')[0]};{port}"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _role(value: str) -> tuple[str, str]:
+    """A role and its database; what stands before the first dot is the database."""
+    database, dot, role = value.partition(".")
+    return (role, database) if dot else (database, "admin")
+
+
+def _checked(answer: object) -> bytes:
+    """BSON that an application gives, as far as a client could not tell where it ends.
+
+    Raises:
+        UsageError: it is no document.
+    """
+    if (
+        not isinstance(answer, bytes)
+        or len(answer) < 5
+        or int.from_bytes(answer[:4], "little") != len(answer)
+        or answer[-1]
+    ):
+        raise UsageError("a command is answered with a mapping, or a document of BSON")
+    return answer

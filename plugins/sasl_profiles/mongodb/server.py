@@ -1,0 +1,299 @@
+"""A MongoDB server for asyncio that does nothing but log in, by a `sasl_core.aio.Server`.
+
+Invariants: one SASL session for each exchange, closed however it ends, or with the login that
+came of it; a client that drips, floods, errs or vanishes costs one task until its limits end
+it, and whoever is logged in nothing; `close` leaves no task, no session and no socket behind.
+
+Source: MongoDB's manual, "MongoDB Wire Protocol"; the driver authentication specification.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from sasl_core.plugin import (
+    AuthenticationError,
+    BindingPolicy,
+    ConfigError,
+    UsageError,
+    printable,
+)
+from sasl_profiles.mongodb.client_task import ClientTask, connection_facts
+from sasl_profiles.mongodb.events import Command, Limits
+from sasl_profiles.mongodb.exchange import EXTERNAL, MECHANISMS
+from sasl_profiles.mongodb.options import MongodbOptions
+from sasl_profiles.mongodb.stream import ByteStream
+from sasl_tls import ServerTls
+
+if TYPE_CHECKING:
+    import ssl
+    from types import TracebackType
+    from typing import Self
+
+    from sasl_core import ConnectionFacts
+    from sasl_core.aio import Server
+
+__all__ = ["CommandHandler", "MongodbServer"]
+
+CommandHandler: TypeAlias = Callable[[Command], Awaitable[Mapping[str, object] | bytes]]
+"""Answers a command: with a document, as a mapping or as BSON."""
+
+ADMIN: Final = "admin"
+"""The database at which users log in unless another is configured."""
+
+_log = logging.getLogger(__name__)
+
+
+class MongodbServer:
+    """Listens, and lets clients log in.
+
+    `server`: whose users they are; it stays open when this is closed. `databases`: the
+    database of SCRAM's users -> the Server that knows them, whose realm is its name; by
+    default `server` itself at `admin`. Users of PLAIN and MONGODB-OIDC are at "$external", and
+    `server` knows them. `administrators`: who may replace the identity providers, each as
+    DATABASE.USER, as in "admin.tim" or "$external.okta/tim". `tls`: speak TLS with this, from
+    the first octet. `on_command`: answers the commands that are not known here, of clients that
+    are logged in; without it they are refused. `limits`: of each client. `max_connections`:
+    beyond it the client that has waited longest without a login makes room.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        databases: Mapping[str, Server] | None = None,
+        administrators: Iterable[str] = (),
+        tls: ServerTls | ssl.SSLContext | None = None,
+        on_command: CommandHandler | None = None,
+        limits: Limits | None = None,
+        max_connections: int = 1000,
+    ) -> None:
+        self.server = server
+        self.databases = {ADMIN: server} if databases is None else dict(databases)
+        if EXTERNAL in self.databases:
+            raise UsageError(f"{EXTERNAL} is the database of those whom `databases` does not know")
+        self.administrators = frozenset(administrators)
+        self.tls = tls if tls is None or isinstance(tls, ServerTls) else ServerTls(tls)
+        self.on_command = on_command
+        self.limits = limits or Limits()
+        self.max_connections = max_connections
+        self._listener: asyncio.Server | None = None
+        self._clients: dict[asyncio.Task[None], ClientTask] = {}
+        self._numbers = count(1)
+        self._own: list[Server] = []
+
+    @classmethod
+    def configured(
+        cls, server: Server, *, tls: ServerTls | None, binding: BindingPolicy
+    ) -> MongodbServer:
+        """A server as the table `[profiles.mongodb]` of the configuration of `server` says.
+
+        Raises:
+            ConfigError: what the table says is wrong.
+            UsageError: `binding` is REQUIRE.
+        """
+        if binding is BindingPolicy.REQUIRE:
+            raise UsageError("channel binding cannot be required: no driver of MongoDB's has it")
+        options = server.core.configuration.plugin_options("profiles", "mongodb", MongodbOptions)
+        databases: dict[str, Server] = {}
+        made = cls(server, administrators=options.administrators, tls=tls)
+        for name in options.databases:
+            databases[name] = made._own_server(name)
+        if databases:
+            made.databases = databases
+        return made
+
+    def _own_server(self, database: str) -> Server:
+        """A Server for the users of `database`, with the stores and the settings of `server`.
+
+        Raises:
+            ConfigError: it cannot be a realm.
+        """
+        from sasl_core.aio import Server
+
+        core = self.server.core
+        scram = [f"SCRAM-{name}" for name in core.scram_hashes]
+        only: dict[str, object] = {
+            "mech_list": [name for name in scram if name in MECHANISMS],
+            "scram_hashes": list(core.scram_hashes),
+        }
+        if database != EXTERNAL:
+            try:
+                server = Server(
+                    core.service,
+                    core.host,
+                    config=core.configuration.overlaid(only),
+                    appname=core.appname,
+                    realm=database,
+                    stores=core.stores(),
+                    registry=core.registry,
+                )
+            except UsageError as error:
+                problem = str(error)
+            else:
+                self._own.append(server)
+                return server
+        else:
+            problem = "its users are those of PLAIN and MONGODB-OIDC"
+        raise ConfigError(
+            f"{printable(database, 64)!r} cannot be a database of users: {problem}",
+            key="profiles.mongodb.databases",
+        )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The first address that it listens at.
+
+        Raises:
+            UsageError: it does not listen.
+        """
+        if self._listener is None or not self._listener.sockets:
+            raise UsageError("the server does not listen")
+        name = self._listener.sockets[0].getsockname()
+        return str(name[0]), int(name[1])
+
+    @property
+    def connections(self) -> int:
+        """Clients connected now."""
+        return len(self._clients)
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen at `host`, at any free port for 0.
+
+        Raises:
+            UsageError: it listens already.
+            OSError: the address cannot be had.
+            SaslError: the SASL server cannot say what it offers.
+        """
+        if self._listener is not None:
+            raise UsageError("the server listens already")
+        # Whatever is wrong with the configuration comes out here, and the plugins are loaded.
+        facts = connection_facts(None, None, None)
+        for server in {self.server, *self.databases.values()}:
+            _ = _offer(server, facts)
+        self._listener = await asyncio.get_running_loop().create_server(
+            lambda: ByteStream(self._accept), host, port
+        )
+
+    async def close(self) -> None:
+        """Stop listening and send every client away. Idempotent."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await _hang_up(listener)
+            tasks = list(self._clients)
+            for task in tasks:
+                _ = task.cancel()
+            _ = await asyncio.gather(*tasks, return_exceptions=True)
+            await listener.wait_closed()
+        while self._own:
+            await self._own.pop().close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # --- what clients' tasks ask ----------------------------------------------------------------
+
+    def mechanisms(self, facts: ConnectionFacts) -> tuple[str, ...]:
+        """What any user can log in by on a connection of which these facts are known."""
+        servers = {self.server, *self.databases.values()}
+        offered = {name for server in servers for name in _offer(server, facts)}
+        return tuple(name for name in MECHANISMS if name in offered)
+
+    def server_for(self, mechanism: str, database: str) -> Server:
+        """The Server that knows the users of `database` who log in by `mechanism`.
+
+        Raises:
+            AuthenticationError: there are none; the same, whoever they say they are.
+        """
+        external = MECHANISMS[mechanism]
+        server = self.server if external else self.databases.get(database)
+        if server is None or external is not (database == EXTERNAL):
+            problem = f"nobody logs in at the database {printable(database, 64)!r} by {mechanism}"
+            _log.info("%s", problem)
+            raise AuthenticationError(detail=problem)
+        return server
+
+    def reload_providers(self, providers: list[object] | str) -> None:
+        """Replace the identity providers.
+
+        Raises:
+            ConfigError: they are wrong; those that there were go on to serve.
+        """
+        from sasl_tokens.manager import idp_manager
+
+        manager = idp_manager(self.server.utils)
+        manager.reload(
+            providers
+            if isinstance(providers, str)
+            else cast("list[Mapping[str, object]]", providers)
+        )
+
+    def _accept(self, stream: ByteStream) -> None:
+        if self._listener is None or not self._makes_room():
+            stream.transport.abort()
+            return
+        client = ClientTask(self, stream, next(self._numbers))
+
+        def done(task: asyncio.Task[None]) -> None:
+            del self._clients[task]
+            # A task that is cancelled before its first step runs no line of `run`, not even
+            # what closes the connection.
+            stream.transport.abort()
+
+        task = asyncio.get_running_loop().create_task(client.run())
+        self._clients[task] = client
+        task.add_done_callback(done)
+
+    def _makes_room(self) -> bool:
+        """Whether one more client has a place, be it that another loses its own.
+
+        A driver's monitor never logs in, so that those who only wait cannot all be sent away
+        after a while. Here they could keep out who wants to log in.
+        """
+        present = [(task, each) for task, each in self._clients.items() if not each.dismissed]
+        if len(present) < self.max_connections:
+            return True
+        waiting = [(task, each) for task, each in present if not each.authenticated]
+        if not waiting:
+            return False
+        task, client = min(waiting, key=lambda pair: pair[1].waiting_since)
+        client.dismissed = True
+        _ = task.cancel()
+        return True
+
+
+async def _hang_up(listener: asyncio.Server) -> None:
+    """Close the listening sockets, and lose nobody who was accepted a moment ago.
+
+    asyncio takes a connection on in a task of its own. When the listener closes before that
+    task has run, the connection is neither served nor closed, and its client waits for ever.
+    """
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # of an event loop that accepts in another way
+        for listening in listener.sockets:
+            _ = loop.remove_reader(listening.fileno())
+        # Those who were accepted before that are handed to us now, and are turned away.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    listener.close()
+
+
+def _offer(server: Server, facts: ConnectionFacts) -> tuple[str, ...]:
+    session = server.session(**facts)
+    try:
+        return session.mechanisms()
+    finally:
+        session.close()

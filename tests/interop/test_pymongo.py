@@ -1,0 +1,329 @@
+"""PyMongo, unchanged, logs in to our MongoDB server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pymongo
+import pytest
+from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
+from pymongo.errors import OperationFailure
+from pymongo.monitoring import CommandListener
+
+from mongodb_kit import CLEAR, PASSWORD, USERS, MongoService, provider
+from sasl_profiles.mongodb import Command
+from sasl_tls import ServerTls
+from tls_kit import Tls, make_tls
+from token_kit import FakeIssuer
+
+Connect = Callable[..., Any]
+
+REFUSED = 18
+REAUTHENTICATE = 391
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """A certificate for localhost."""
+    return make_tls(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(params=["tcp", "tls-ssl", "tls-pyopenssl"])
+def tls(request: pytest.FixtureRequest, certificate: Tls) -> ServerTls | None:
+    """In clear, and TLS by each library."""
+    kind = str(request.param)
+    return None if kind == "tcp" else certificate.server(kind.removeprefix("tls-"))
+
+
+@pytest.fixture
+def issuer() -> FakeIssuer:
+    """An identity provider."""
+    return FakeIssuer()
+
+
+@pytest.fixture
+def service(tls: ServerTls | None, issuer: FakeIssuer) -> Iterator[MongoService]:
+    """Our server; over TLS nothing is allowed that needs none."""
+    config = dict(CLEAR)
+    if tls is not None:
+        del config["allow_cleartext"]
+    made = MongoService(tls=tls, issuer=issuer, config=config)
+    made.give_digest()
+    made.give_digest("a,b=c")
+    yield made
+    made.close()
+
+
+class Seen(CommandListener):
+    """The commands of a driver, and how each ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, int]] = []
+
+    def started(self, event: Any) -> None:
+        """Nothing is made of it."""
+
+    def succeeded(self, event: Any) -> None:
+        self.ended.append((event.command_name, 0))
+
+    def failed(self, event: Any) -> None:
+        self.ended.append((event.command_name, event.failure["code"]))
+
+
+@pytest.fixture
+def connect(service: MongoService, tls: ServerTls | None, certificate: Tls) -> Iterator[Connect]:
+    """Makes PyMongo's clients for the server; each is closed, and the server forgets it."""
+    made: list[pymongo.MongoClient[Any]] = []
+
+    def connect(**options: Any) -> pymongo.MongoClient[Any]:
+        if tls is not None:
+            options.update(tls=True, tlsCAFile=str(certificate.certificate))
+        made.append(
+            pymongo.MongoClient(
+                "localhost",
+                service.address[1],
+                serverSelectionTimeoutMS=5000,
+                **options,
+            )
+        )
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()
+    service.settle()
+
+
+def who(client: Any) -> tuple[Any, Any]:
+    """The users and roles that the server sees."""
+    told = client.admin.command("connectionStatus")["authInfo"]
+    return told["authenticatedUsers"], told["authenticatedUserRoles"]
+
+
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
+@pytest.mark.parametrize("user", ["tim", "a,b=c"])
+def test_a_password_logs_in(connect: Connect, mechanism: str | None, user: str) -> None:
+    """Negotiated or named, also with a comma and an equals sign in the name."""
+    options = {} if mechanism is None else {"authMechanism": mechanism}
+    client = connect(username=user, password=PASSWORD, **options)
+    database = "$external" if mechanism == "PLAIN" else "admin"
+    assert who(client) == ([{"user": user, "db": database}], [])
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "PLAIN"])
+def test_a_prepared_password_logs_in(connect: Connect, mechanism: str) -> None:
+    """SASLprep makes the same of the password on both sides (RFC 4013)."""
+    password = "p\u00e4sswordIX"
+    assert password != USERS["b\u00f6b"]
+    client = connect(username="b\u00f6b", password=password, authMechanism=mechanism)
+    assert who(client)[0][0]["user"] == "b\u00f6b"
+
+
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
+@pytest.mark.parametrize("user", ["tim", "nobody"])
+def test_a_wrong_password_is_code_18(connect: Connect, mechanism: str | None, user: str) -> None:
+    """The same for a user who is not there."""
+    options = {} if mechanism is None else {"authMechanism": mechanism}
+    client = connect(username=user, password="hunter2", **options)
+    with pytest.raises(OperationFailure) as caught:
+        client.admin.command("ping")
+    assert caught.value.code == REFUSED
+    assert caught.value.details is not None
+    assert caught.value.details["errmsg"] == "Authentication failed."
+
+
+class Machine(OIDCCallback):
+    """Signs a token for whoever asks."""
+
+    def __init__(self, issuer: FakeIssuer, **claims: Any) -> None:
+        self.issuer = issuer
+        self.claims = {"sub": "tim", "groups": ["readers", "a.b/$c"], **claims}
+        self.contexts: list[OIDCCallbackContext] = []
+
+    def fetch(self, context: OIDCCallbackContext) -> OIDCCallbackResult:
+        self.contexts.append(context)
+        return OIDCCallbackResult(access_token=self.issuer.sign(**self.claims))
+
+
+def with_callback(connect: Connect, kind: str, callback: OIDCCallback, **options: Any) -> Any:
+    """A client that logs in by MONGODB-OIDC with this callback."""
+    return connect(
+        authMechanism="MONGODB-OIDC",
+        authMechanismProperties={kind: callback},
+        **options,
+    )
+
+
+BOTH = pytest.mark.parametrize("kind", ["OIDC_CALLBACK", "OIDC_HUMAN_CALLBACK"])
+
+
+@BOTH
+def test_a_token_logs_in(connect: Connect, issuer: FakeIssuer, kind: str) -> None:
+    """Who it names, and the roles it grants, arrive."""
+    machine = Machine(issuer)
+    client = with_callback(connect, kind, machine)
+    users, roles = who(client)
+    assert users == [{"user": "okta/tim", "db": "$external"}]
+    assert roles == [
+        {"role": "okta/readers", "db": "admin"},
+        {"role": "okta/a.b/$c", "db": "admin"},
+    ]
+    assert len(machine.contexts) == 1
+    told = machine.contexts[0].idp_info
+    if kind == "OIDC_HUMAN_CALLBACK":
+        assert told is not None
+        assert (told.issuer, told.clientId) == (issuer.url, "sasl-client")
+    else:
+        assert told is None
+
+
+@BOTH
+def test_a_bad_token_is_code_18(connect: Connect, issuer: FakeIssuer, kind: str) -> None:
+    """Nothing says what is wrong with it."""
+    client = with_callback(connect, kind, Machine(issuer, aud="another"))
+    with pytest.raises(OperationFailure) as caught:
+        client.admin.command("ping")
+    assert caught.value.code == REFUSED
+    assert "audience" not in str(caught.value)
+
+
+@BOTH
+def test_it_logs_in_again_by_itself(
+    connect: Connect, service: MongoService, issuer: FakeIssuer, kind: str
+) -> None:
+    """After 391 a new token is fetched, and the operation succeeds on the same connection."""
+    seen, machine = Seen(), Machine(issuer)
+    client = with_callback(connect, kind, machine, event_listeners=[seen], maxPoolSize=1)
+    assert client.admin.command("ping")["ok"] == 1
+    number = client.admin.command("hello")["connectionId"]
+    assert len(machine.contexts) == 1
+    for times in range(2, 4):
+        service.expire_tokens()
+        seen.ended.clear()
+        assert client.admin.command("ping")["ok"] == 1
+        assert seen.ended[0] == ("ping", REAUTHENTICATE)
+        assert seen.ended[-1] == ("ping", 0)
+        assert len(machine.contexts) == times
+        assert client.admin.command("hello")["connectionId"] == number
+    assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+
+
+@BOTH
+def test_a_token_is_used_again(connect: Connect, issuer: FakeIssuer, kind: str) -> None:
+    """A new connection logs in with it inside of its hello; nobody is asked for another."""
+    machine = Machine(issuer)
+    client = with_callback(connect, kind, machine, maxIdleTimeMS=1)
+    numbers: set[int] = set()
+    for _ in range(3):
+        told = client.admin.command("connectionStatus")["authInfo"]["authenticatedUsers"]
+        assert told == [{"user": "okta/tim", "db": "$external"}]
+        time.sleep(0.05)
+        numbers.add(client.admin.command("hello")["connectionId"])
+        time.sleep(0.05)
+    assert len(numbers) == 3
+    assert len(machine.contexts) == 1
+
+
+def test_its_asyncio_client_logs_in_again_too(
+    service: MongoService, issuer: FakeIssuer, tls: ServerTls | None, certificate: Tls
+) -> None:
+    """The same over asyncio; a password logs in, and a wrong one does not."""
+    options: dict[str, Any] = {}
+    if tls is not None:
+        options = {"tls": True, "tlsCAFile": str(certificate.certificate)}
+    port, machine = service.address[1], Machine(issuer)
+
+    async def log_in() -> None:
+        async with pymongo.AsyncMongoClient(
+            "localhost",
+            port,
+            authMechanism="MONGODB-OIDC",
+            authMechanismProperties={"OIDC_CALLBACK": machine},
+            **options,
+        ) as client:
+            assert (await client.admin.command("ping"))["ok"] == 1
+            await asyncio.to_thread(service.expire_tokens)
+            assert (await client.admin.command("ping"))["ok"] == 1
+        assert len(machine.contexts) == 2
+        for password, code in ((PASSWORD, 0), ("hunter2", REFUSED)):
+            async with pymongo.AsyncMongoClient(
+                "localhost", port, username="tim", password=password, **options
+            ) as client:
+                try:
+                    await client.admin.command("ping")
+                    seen = 0
+                except OperationFailure as error:
+                    seen = error.code or -1
+                assert seen == code
+
+    asyncio.run(log_in())
+    service.settle()
+
+
+def test_an_administrator_replaces_the_providers(issuer: FakeIssuer) -> None:
+    """By the command that MongoDB has for it; drivers log in again under their new names."""
+    service = MongoService(issuer=issuer, administrators=["admin.tim"])
+    machine = Machine(issuer)
+    try:
+        people: pymongo.MongoClient[Any] = pymongo.MongoClient(
+            "localhost",
+            service.address[1],
+            authMechanism="MONGODB-OIDC",
+            authMechanismProperties={"OIDC_CALLBACK": machine},
+        )
+        admin: pymongo.MongoClient[Any] = pymongo.MongoClient(
+            "localhost", service.address[1], username="tim", password=PASSWORD
+        )
+        with people, admin:
+            assert who(people)[0] == [{"user": "okta/tim", "db": "$external"}]
+            changed = [provider(issuer, authNamePrefix="entra")]
+            admin.admin.command({"setParameter": 1, "oidcIdentityProviders": changed})
+            assert who(people)[0] == [{"user": "entra/tim", "db": "$external"}]
+            with pytest.raises(OperationFailure) as caught:
+                people.admin.command({"setParameter": 1, "oidcIdentityProviders": []})
+            assert caught.value.code == 13
+        service.settle()
+    finally:
+        service.close()
+
+
+@BOTH
+def test_a_new_connection_gets_over_an_old_token(
+    connect: Connect, service: MongoService, issuer: FakeIssuer, kind: str
+) -> None:
+    """It sends the token that it has, in its hello too, is refused, and fetches another."""
+    seen, machine = Seen(), Machine(issuer)
+    client = with_callback(connect, kind, machine, maxIdleTimeMS=1, event_listeners=[seen])
+    number = client.admin.command("hello")["connectionId"]
+    service.expire_tokens()
+    time.sleep(0.05)
+    assert client.admin.command("hello")["connectionId"] != number
+    assert len(machine.contexts) == 2
+    assert client.admin.command("ping")["ok"] == 1
+    assert REAUTHENTICATE not in {code for _, code in seen.ended}
+
+
+def test_commands_reach_whoever_embeds() -> None:
+    """A `find` of PyMongo's is answered by the application."""
+    asked: list[Command] = []
+
+    async def answer(command: Command) -> dict[str, object]:
+        asked.append(command)
+        batch = [{"_id": 1, "who": command.login.user}]
+        return {"cursor": {"id": 0, "ns": "test.people", "firstBatch": batch}, "ok": 1.0}
+
+    service = MongoService(on_command=answer)
+    try:
+        client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+            "localhost", service.address[1], username="tim", password=PASSWORD
+        )
+        with client:
+            found = list(client.test.people.find({}))
+        assert found == [{"_id": 1, "who": "tim"}]
+        assert [command.name for command in asked] == ["find"]
+        service.settle()
+    finally:
+        service.close()

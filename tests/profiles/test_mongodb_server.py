@@ -1,0 +1,933 @@
+"""The MongoDB server over TCP: logins, limits, bad clients, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import ssl
+import struct
+import threading
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import bson
+import pytest
+
+from mongodb_kit import (
+    CLEAR,
+    MECHANISMS,
+    PASSWORD,
+    MongoPeer,
+    MongoService,
+    digest,
+    message,
+    provider,
+    query,
+)
+from sasl_auxprop.memory import MemoryStore
+from sasl_core import BindingPolicy, Client
+from sasl_core.aio import Server
+from sasl_core.plugin import BackendError, ConfigError, Layer, UsageError
+from sasl_profiles import mongodb
+from sasl_profiles.mongodb import Command, Limits, MongodbServer
+from sasl_profiles.mongodb.stream import CHUNK, HIGH_WATER, ByteStream
+from sasl_tls import ServerTls
+from token_kit import FakeIssuer
+
+Serve = Callable[..., MongoService]
+
+FAILED = {
+    "ok": 0.0,
+    "errmsg": "Authentication failed.",
+    "code": 18,
+    "codeName": "AuthenticationFailed",
+}
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts MongoDB servers; each is stopped, and must have left nothing behind."""
+    started: list[MongoService] = []
+
+    def start(**options: Any) -> MongoService:
+        started.append(MongoService(**options))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close()
+
+
+class Scram:
+    """A SCRAM client of the library's, for a peer that speaks by hand."""
+
+    def __init__(
+        self, user: str = "tim", password: str = PASSWORD, name: str = "SCRAM-SHA-256"
+    ) -> None:
+        self._client = Client("mongodb", "localhost", config={"client_mech_list": [name]})
+        self.session = self._client.session(authid=user, password=password, success_data=True)
+        self.first = self.session.start([name]).data or b""
+
+    def answer(self, challenge: bytes) -> bytes:
+        """The response to a challenge."""
+        return self.session.step(challenge).data or b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+        self._client.close()
+
+
+def who(peer: MongoPeer) -> Any:
+    """The users that the server sees."""
+    return peer.ask({"connectionStatus": 1})["authInfo"]["authenticatedUsers"]
+
+
+# --- logins by hand ---------------------------------------------------------------------------
+
+
+def test_plain(serve: Serve) -> None:
+    """One message, and whoever it was is told."""
+    with serve().connect() as peer:
+        assert peer.plain() == {"conversationId": 1, "done": True, "payload": b"", "ok": 1.0}
+        assert who(peer) == [{"user": "tim", "db": "$external"}]
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("skip", [None, False, True])
+def test_scram_with_and_without_an_empty_exchange(
+    serve: Serve, skip: bool | None, text: bool
+) -> None:
+    """The server's last data come with the success, or before it, in the form of the request."""
+
+    def out(data: bytes) -> bytes | str:
+        return b64encode(data).decode() if text else data
+
+    def back(payload: Any) -> bytes:
+        return b64decode(payload, validate=True) if text else payload
+
+    options: dict[str, Any] = {} if skip is None else {"skipEmptyExchange": skip}
+    with serve().connect() as peer, Scram() as scram:
+        first = peer.start("SCRAM-SHA-256", out(scram.first), **options)
+        assert first["done"] is False
+        last = peer.go_on(out(scram.answer(back(first["payload"]))))
+        assert back(last["payload"]).startswith(b"v=")
+        assert last["done"] is (skip is True)
+        if not skip:
+            assert scram.answer(back(last["payload"])) == b""
+            scram.session.finish()
+            assert who(peer) == []
+            end = peer.go_on(out(b""))
+            assert (end["done"], back(end["payload"])) == (True, b"")
+        else:
+            scram.session.finish(back(last["payload"]))
+        assert who(peer) == [{"user": "tim", "db": "admin"}]
+
+
+def test_scram_sha_1_with_mongodbs_digest(serve: Serve) -> None:
+    """A verifier that was made of the digest, as MongoDB's clients make it, lets them in."""
+    service = serve()
+    service.give_digest()
+    password = digest("tim", PASSWORD)
+    with service.connect() as peer, Scram("tim", password, "SCRAM-SHA-1") as scram:
+        first = peer.start("SCRAM-SHA-1", scram.first, skipEmptyExchange=True)
+        last = peer.go_on(scram.answer(first["payload"]))
+        scram.session.finish(last["payload"])
+        assert who(peer) == [{"user": "tim", "db": "admin"}]
+    with service.connect() as peer, Scram("tim", PASSWORD, "SCRAM-SHA-1") as scram:
+        first = peer.start("SCRAM-SHA-1", scram.first)
+        assert peer.go_on(scram.answer(first["payload"])) == FAILED
+
+
+def test_scram_inside_of_a_hello(serve: Serve) -> None:
+    """A driver's first message by OP_QUERY begins the login; it goes on by OP_MSG."""
+    with serve().connect() as peer, Scram() as scram:
+        speculative = {
+            "saslStart": 1,
+            "mechanism": "SCRAM-SHA-256",
+            "payload": scram.first,
+            "options": {"skipEmptyExchange": True},
+            "db": "admin",
+        }
+        hello = {"ismaster": 1, "helloOk": True, "speculativeAuthenticate": speculative}
+        peer.send(query({**hello, "saslSupportedMechs": "admin.tim"}, number=42))
+        received = peer.receive()
+        assert received is not None
+        number, answer = received
+        assert number == 42
+        assert answer["saslSupportedMechs"] == ["SCRAM-SHA-256", "SCRAM-SHA-1"]
+        last = peer.go_on(scram.answer(answer["speculativeAuthenticate"]["payload"]))
+        scram.session.finish(last["payload"])
+        assert who(peer) == [{"user": "tim", "db": "admin"}]
+
+
+def test_a_login_octet_by_octet(serve: Serve) -> None:
+    """A login is the same however TCP cuts it (invariant 9)."""
+    with serve().connect() as peer, Scram() as scram:
+        whole = peer.send
+
+        def drip(data: bytes) -> None:
+            for octet in data:
+                whole(bytes([octet]))
+
+        peer.send = drip  # type: ignore[method-assign]
+        first = peer.start("SCRAM-SHA-256", scram.first, skipEmptyExchange=True)
+        last = peer.go_on(scram.answer(first["payload"]))
+        scram.session.finish(last["payload"])
+
+
+def test_every_refusal_is_the_same(serve: Serve) -> None:
+    """Wrong password, unknown user, another's database, nonsense: one answer."""
+    service = serve()
+    logins: list[tuple[str, bytes, str]] = [
+        ("PLAIN", b"\0tim\0hunter2", "$external"),
+        ("PLAIN", b"\0nobody\0hunter2", "$external"),
+        ("PLAIN", b"kim\0tim\0" + PASSWORD.encode(), "$external"),
+        ("PLAIN", b"\0tim\0" + PASSWORD.encode(), "admin"),
+        ("PLAIN", b"nonsense", "$external"),
+        ("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO", "test"),
+        ("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO", "$external"),
+        ("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO", ""),
+        ("SCRAM-SHA-256", b"", "admin"),
+        ("SCRAM-SHA-256", b"n,,n=tim=,r=rOprNGfwEbeRWgbNEkqO", "admin"),
+    ]
+    for mechanism, payload, database in logins:
+        with service.connect() as peer:
+            assert peer.start(mechanism, payload, database) == FAILED
+            assert who(peer) == []
+
+
+def test_a_wrong_password_by_scram(serve: Serve) -> None:
+    """An unknown user hears as much, and as late, as one with a wrong password."""
+    heard: list[tuple[int, bytes]] = []
+    for user in ("tim", "nobody"):
+        with serve().connect() as peer, Scram(user, "hunter2") as scram:
+            first = peer.start("SCRAM-SHA-256", scram.first)
+            heard.append((len(first["payload"]), first["payload"].rpartition(b",")[2]))
+            assert peer.go_on(scram.answer(first["payload"])) == FAILED
+            assert peer.go_on(b"")["code"] == 17
+    assert heard[0] == heard[1]
+
+
+def test_failed_logins_end_the_connection(serve: Serve) -> None:
+    """After five of them; the fifth is still told."""
+    with serve().connect() as peer:
+        for _ in range(5):
+            assert peer.plain(password="hunter2") == FAILED
+        assert peer.hung_up()
+
+
+def test_what_is_offered_depends_on_the_connection(serve: Serve) -> None:
+    """Without TLS no password goes in clear, unless that is allowed; 334 says no more."""
+    service = serve(config={"mech_list": MECHANISMS})
+    with service.connect() as peer:
+        answer = peer.plain()
+        assert answer["code"] == 334
+        assert "TLS" not in answer["errmsg"]
+        asked = {"hello": 1, "saslSupportedMechs": "admin.tim"}
+        assert peer.ask(asked)["saslSupportedMechs"] == ["SCRAM-SHA-256", "SCRAM-SHA-1"]
+
+
+def test_a_mechanism_with_a_layer_is_refused(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here could carry it."""
+    service = serve()
+    kind = type(service.run(_session(service)))
+    monkeypatch.setattr(kind, "layer", property(lambda self: Layer))
+    with service.connect() as peer:
+        assert peer.plain()["code"] == 334
+        assert who(peer) == []
+
+
+async def _session(service: MongoService) -> Any:
+    session = service.sasl.session()
+    session.close()
+    return session
+
+
+def test_an_outage_is_a_failed_login(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MongoDB's clients know one failure; the log knows more."""
+    store = MemoryStore({"tim": PASSWORD})
+
+    def fail(*_: object, **__: object) -> Any:
+        raise BackendError(detail="the store is away")
+
+    service = serve(stores=[store])
+    monkeypatch.setattr(store, "lookup", fail)
+    with service.connect() as peer:
+        assert peer.plain() == FAILED
+
+
+def test_another_login_takes_the_place(serve: Serve) -> None:
+    """One session at most is kept for a client."""
+    service = serve()
+    with service.connect() as peer:
+        for user in ("tim", "a,b=c", "tim"):
+            assert peer.plain(user)["done"] is True
+            assert who(peer) == [{"user": user, "db": "$external"}]
+            assert service.open_sessions == 1
+        assert peer.ask({"logout": 1}) == {"ok": 1.0}
+        assert who(peer) == []
+        assert service.open_sessions == 0
+
+
+def test_a_spoilt_exchange_leaves_no_session(serve: Serve) -> None:
+    """Nor does one that another takes the place of, or whose client goes."""
+    service = serve()
+    first = b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO"
+    with service.connect() as peer:
+        assert peer.start("SCRAM-SHA-256", first)["done"] is False
+        assert service.open_sessions == 1
+        assert peer.start("SCRAM-SHA-256", first)["code"] == 17
+        assert service.open_sessions == 0
+        speculative = {
+            "saslStart": 1,
+            "mechanism": "SCRAM-SHA-256",
+            "payload": first,
+            "db": "admin",
+        }
+        assert "speculativeAuthenticate" in peer.ask(
+            {"hello": 1, "speculativeAuthenticate": speculative}
+        )
+        assert peer.start("SCRAM-SHA-256", first)["done"] is False
+        assert service.open_sessions == 1
+    service.settle()
+
+
+# --- roles, databases -------------------------------------------------------------------------
+
+
+def test_roles_come_from_the_stores(serve: Serve) -> None:
+    """The property `roles`, each with the database before its first dot."""
+    roles = [b"admin.readWrite", b"test.a.b", b"root", b"\xff"]
+    store = MemoryStore()
+    store.add_user("tim", password=PASSWORD, properties={"roles": roles})
+    with serve(stores=[store]).connect() as peer:
+        peer.plain()
+        assert peer.ask({"connectionStatus": 1})["authInfo"]["authenticatedUserRoles"] == [
+            {"role": "readWrite", "db": "admin"},
+            {"role": "a.b", "db": "test"},
+            {"role": "root", "db": "admin"},
+            {"role": "\ufffd", "db": "admin"},
+        ]
+
+
+def scram_login(peer: MongoPeer, user: str, database: str, password: str = PASSWORD) -> Any:
+    """Log in by SCRAM-SHA-256 at this database; the last answer."""
+    with Scram(user, password) as scram:
+        first = peer.start("SCRAM-SHA-256", scram.first, database, skipEmptyExchange=True)
+        if "payload" not in first:
+            return first
+        return peer.go_on(scram.answer(first["payload"]), database=database)
+
+
+@pytest.fixture
+def of_databases(serve: Serve) -> MongoService:
+    """A server whose users belong to databases, as 'sasl users import' writes them."""
+    users = {"tim@admin": PASSWORD, "tim@test": "another", "kim@test": PASSWORD, "tim": "third"}
+    config = {**CLEAR, "profiles": {"mongodb": {"databases": ["admin", "test"]}}}
+    return serve(
+        config=config,
+        stores=[MemoryStore(users)],
+        make=lambda server: mongodb.make_server(
+            server, host_name="localhost", tls=None, binding=BindingPolicy.WANT
+        ),
+    )
+
+
+def test_users_belong_to_databases(of_databases: MongoService) -> None:
+    """There is one `tim` to each, with a password of its own."""
+    logins = {
+        ("tim", "admin", PASSWORD): True,
+        ("tim", "test", "another"): True,
+        ("kim", "test", PASSWORD): True,
+        ("tim", "admin", "another"): False,
+        ("tim", "test", PASSWORD): False,
+        ("kim", "admin", PASSWORD): False,
+        ("tim", "other", PASSWORD): False,
+        # A name with a realm in it is of that realm, and so of no other database.
+        ("tim@test", "admin", "another"): False,
+        ("tim@test", "test", "another"): True,
+    }
+    for (user, database, password), expected in logins.items():
+        with of_databases.connect() as peer:
+            answer = scram_login(peer, user, database, password)
+            assert (answer["ok"] == 1.0) is expected, (user, database)
+            name = user.partition("@")[0]
+            assert who(peer) == ([{"user": name, "db": database}] if expected else [])
+
+
+def test_external_users_belong_to_none(of_databases: MongoService) -> None:
+    """PLAIN knows those without a realm."""
+    with of_databases.connect() as peer:
+        assert peer.plain("tim", "third")["done"] is True
+        assert who(peer) == [{"user": "tim", "db": "$external"}]
+
+
+@pytest.mark.parametrize(
+    "options", [{"databases": ["$external"]}, {"databases": ["a@b"]}, {"database": "admin"}]
+)
+def test_a_table_that_is_wrong(options: dict[str, object]) -> None:
+    """A database that cannot be one, or an option that there is not."""
+    config = {**CLEAR, "profiles": {"mongodb": options}}
+
+    async def make() -> None:
+        async with Server("mongodb", "localhost", config=config, stores=[MemoryStore()]) as server:
+            with pytest.raises(ConfigError) as caught:
+                mongodb.make_server(server, host_name="x", tls=None, binding=BindingPolicy.WANT)
+            assert "profiles.mongodb" in str(caught.value)
+
+    asyncio.run(make())
+
+
+def test_what_cannot_be_served() -> None:
+    """Binding that no driver has, a database that is not one, a client's side."""
+
+    async def make() -> None:
+        async with Server("mongodb", "localhost", config=CLEAR, stores=[MemoryStore()]) as server:
+            with pytest.raises(UsageError, match="binding"):
+                mongodb.make_server(server, host_name="x", tls=None, binding=BindingPolicy.REQUIRE)
+            with pytest.raises(UsageError, match="external"):
+                MongodbServer(server, databases={"$external": server})
+            with pytest.raises(UsageError):
+                _ = MongodbServer(server).address
+            async with MongodbServer(server) as listening:
+                await listening.start()
+                with pytest.raises(UsageError):
+                    await listening.start()
+            with pytest.raises(AttributeError):
+                _ = mongodb.nothing
+
+    asyncio.run(make())
+    assert "MongodbServer" in dir(mongodb)
+    assert mongodb.PORT == 27017
+    with pytest.raises(UsageError, match="driver"):
+        mongodb.make_client("localhost", 27017, timeout=1.0)
+
+
+# --- tokens -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def issuer() -> FakeIssuer:
+    """An identity provider."""
+    return FakeIssuer()
+
+
+def jwt(issuer: FakeIssuer, **claims: Any) -> bytes:
+    """The payload that brings a token."""
+    return bson.encode({"jwt": issuer.sign(**{"sub": "tim", "groups": ["readers"], **claims})})
+
+
+def oidc(peer: MongoPeer, payload: bytes) -> dict[str, Any]:
+    """A saslStart of MONGODB-OIDC."""
+    return peer.start("MONGODB-OIDC", payload, "$external")
+
+
+def test_a_token_inside_of_a_hello(serve: Serve, issuer: FakeIssuer) -> None:
+    """One round trip from the connection to the login."""
+    with serve(issuer=issuer).connect() as peer:
+        speculative = {
+            "saslStart": 1,
+            "mechanism": "MONGODB-OIDC",
+            "payload": jwt(issuer),
+            "db": "$external",
+        }
+        answer = peer.ask({"hello": 1, "speculativeAuthenticate": speculative})
+        assert answer["speculativeAuthenticate"]["done"] is True
+        assert who(peer) == [{"user": "okta/tim", "db": "$external"}]
+
+
+def test_a_token_in_two_steps(serve: Serve, issuer: FakeIssuer) -> None:
+    """The server tells whom it trusts, then takes the token."""
+    with serve(issuer=issuer).connect() as peer:
+        told = bson.decode(oidc(peer, bson.encode({}))["payload"])
+        assert told == {"issuer": issuer.url, "clientId": "sasl-client"}
+        assert peer.go_on(jwt(issuer), database="$external")["done"] is True
+        assert who(peer) == [{"user": "okta/tim", "db": "$external"}]
+
+
+def test_a_token_lapses(serve: Serve, issuer: FakeIssuer) -> None:
+    """391 until another login; a login by password in its place does not lapse."""
+    service = serve(issuer=issuer)
+    with service.connect() as peer:
+        oidc(peer, jwt(issuer))
+        assert peer.ask({"ping": 1}) == {"ok": 1.0}
+        service.expire_tokens()
+        assert peer.ask({"ping": 1})["code"] == 391
+        assert peer.ask({"hello": 1})["ok"] == 1.0
+        assert oidc(peer, bson.encode({"jwt": "a.b.c"})) == FAILED
+        assert peer.ask({"ping": 1})["code"] == 391
+        assert oidc(peer, jwt(issuer))["done"] is True
+        assert peer.ask({"ping": 1}) == {"ok": 1.0}
+        service.expire_tokens()
+        assert peer.ask({"ping": 1})["code"] == 391
+        assert peer.plain()["done"] is True
+        service.expire_tokens()
+        assert peer.ask({"ping": 1}) == {"ok": 1.0}
+        assert service.open_sessions == 1
+
+
+def test_no_token_is_logged(
+    serve: Serve, issuer: FakeIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a good one nor one that is refused, whole or in part."""
+    caplog.set_level(logging.DEBUG)
+    good, bad = jwt(issuer), jwt(issuer, aud="another")
+    with serve(issuer=issuer).connect() as peer:
+        assert oidc(peer, good)["done"] is True
+        assert oidc(peer, bad) == FAILED
+    for payload in (good, bad):
+        for part in bson.decode(payload)["jwt"].split("."):
+            assert part not in caplog.text
+
+
+def test_an_administrator_replaces_the_providers(serve: Serve, issuer: FakeIssuer) -> None:
+    """From then on the new ones count; whoever came by the old ones logs in again."""
+    service = serve(issuer=issuer, administrators=["admin.tim", "$external.okta/root"])
+    changed = provider(issuer, authNamePrefix="entra")
+    command = {"setParameter": 1, "oidcIdentityProviders": [changed]}
+    with service.connect() as user, service.connect() as admin:
+        assert user.ask(command)["code"] == 13
+        oidc(user, jwt(issuer))
+        assert user.ask(command)["code"] == 13
+        # The same name by PLAIN is another user.
+        admin.plain()
+        assert admin.ask(command)["code"] == 13
+        assert scram_login(admin, "tim", "admin")["ok"] == 1.0
+        wrong = admin.ask({"setParameter": 1, "oidcIdentityProviders": [{**changed, "x": 1}]})
+        assert wrong["code"] == 2
+        assert "[0]" in wrong["errmsg"]
+        assert user.ask({"ping": 1})["ok"] == 1.0
+        assert admin.ask(command) == {"ok": 1.0}
+        assert user.ask({"ping": 1})["code"] == 391
+        oidc(user, jwt(issuer))
+        assert who(user) == [{"user": "entra/tim", "db": "$external"}]
+    with service.connect() as admin:
+        assert scram_login(admin, "tim", "admin")["ok"] == 1.0
+        text = json.dumps([provider(issuer)])
+        assert admin.ask({"setParameter": 1, "oidcIdentityProviders": text}) == {"ok": 1.0}
+        oidc(admin, jwt(issuer, sub="root"))
+        assert admin.ask(command) == {"ok": 1.0}
+
+
+def test_the_first_providers_come_later(serve: Serve, issuer: FakeIssuer) -> None:
+    """A server that began without any takes tokens as soon as an administrator names some."""
+    service = serve(
+        issuer=issuer,
+        config={**CLEAR, "identity_providers": []},
+        administrators=["admin.tim"],
+    )
+    with service.connect() as peer:
+        assert oidc(peer, jwt(issuer)) == FAILED
+        scram_login(peer, "tim", "admin")
+        command = {"setParameter": 1, "oidcIdentityProviders": [provider(issuer)]}
+        assert peer.ask(command) == {"ok": 1.0}
+        assert oidc(peer, jwt(issuer))["done"] is True
+
+
+@pytest.mark.parametrize(
+    "providers", [[1], [None], [[]], [{}], "", "{", "[1]", [{"issuer": bson.ObjectId()}]]
+)
+def test_providers_that_are_none(serve: Serve, issuer: FakeIssuer, providers: Any) -> None:
+    """2, whatever stands there, and the old ones go on to serve."""
+    with serve(issuer=issuer, administrators=["admin.tim"]).connect() as peer:
+        scram_login(peer, "tim", "admin")
+        assert peer.ask({"setParameter": 1, "oidcIdentityProviders": providers})["code"] == 2
+        assert oidc(peer, jwt(issuer))["done"] is True
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+
+def test_tls_from_the_first_octet(
+    serve: Serve, server_tls: ServerTls, client_tls: ssl.SSLContext
+) -> None:
+    """Over it a password may go; -PLUS is nothing that MongoDB's clients know."""
+    service = serve(tls=server_tls, config={"mech_list": MECHANISMS})
+    with service.connect(client_tls) as peer:
+        asked = {"hello": 1, "saslSupportedMechs": "admin.tim"}
+        assert peer.ask(asked)["saslSupportedMechs"] == ["SCRAM-SHA-256", "SCRAM-SHA-1"]
+        assert peer.start("SCRAM-SHA-256-PLUS", b"p=tls-unique,,n=tim,r=x")["code"] == 334
+        assert peer.plain()["done"] is True
+    with service.connect(client_tls) as peer:
+        assert scram_login(peer, "tim", "admin")["ok"] == 1.0
+    service.settle()
+
+
+def test_clear_text_where_tls_is_due(serve: Serve, server_tls: ServerTls) -> None:
+    """Nothing of it is taken for a command."""
+    service = serve(tls=server_tls)
+    with service.connect() as peer:
+        peer.send(message({"ping": 1, "$db": "admin"}))
+        heard = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := peer.socket.recv(4096):
+                heard += piece
+        assert len(heard) < 16
+    service.settle()
+
+
+def test_a_handshake_that_never_comes(serve: Serve, server_tls: ServerTls) -> None:
+    """It is waited for no longer than for a login."""
+    service = serve(tls=server_tls, limits=Limits(login_seconds=0.2))
+    with service.connect() as peer:
+        assert peer.hung_up()
+    service.settle()
+
+
+# --- bad clients ---------------------------------------------------------------------------------
+
+
+def test_a_client_that_says_nothing(serve: Serve) -> None:
+    """It is sent away; so is one that drips, and one that leaves an exchange where it is."""
+    service = serve(limits=Limits(login_seconds=0.3))
+    with service.connect() as silent, service.connect() as dripping, service.connect() as waiting:
+        begun = time.monotonic()
+        assert waiting.start("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO")["done"] is False
+        octets = iter(message({"ping": 1, "$db": "admin"}))
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < begun + 0.5:
+                dripping.send(bytes([next(octets)]))
+                time.sleep(0.05)
+        for peer in (silent, dripping, waiting):
+            assert peer.hung_up()
+    service.settle()
+
+
+def test_an_exchange_has_its_own_time(serve: Serve) -> None:
+    """Other commands in between do not extend it."""
+    service = serve(limits=Limits(login_seconds=0.4))
+    with service.connect() as peer:
+        assert peer.start("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO")["done"] is False
+        begun = time.monotonic()
+        with contextlib.suppress(AssertionError, ConnectionError):
+            while time.monotonic() < begun + 5:
+                peer.ask({"ping": 1})
+                time.sleep(0.05)
+        assert time.monotonic() < begun + 2
+    service.settle()
+
+
+def test_a_monitor_may_stay(serve: Serve) -> None:
+    """Whoever never logs in and asks now and then is not sent away."""
+    service = serve(limits=Limits(login_seconds=0.3))
+    with service.connect() as peer:
+        for _ in range(5):
+            assert peer.ask({"hello": 1})["ok"] == 1.0
+            time.sleep(0.12)
+
+
+def test_who_is_logged_in_may_wait_longer(serve: Serve) -> None:
+    """Drivers keep connections in stock; for ever they are not kept."""
+    service = serve(limits=Limits(login_seconds=0.1, idle_seconds=0.6))
+    with service.connect() as peer:
+        peer.plain()
+        time.sleep(0.3)
+        assert peer.ask({"ping": 1}) == {"ok": 1.0}
+        assert peer.hung_up()
+    service.settle()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        struct.pack("<iiii", 2**31 - 1, 1, 0, 2013),
+        struct.pack("<iiii", 64 * 1024 + 1, 1, 0, 2013),
+        struct.pack("<iiii", 16, 1, 0, 2012),
+        struct.pack("<iiii", -1, 1, 0, 2013),
+        bytes(100_000),
+    ],
+)
+def test_what_is_not_mongodb(serve: Serve, data: bytes) -> None:
+    """The connection ends at once."""
+    service = serve()
+    with service.connect() as peer:
+        with contextlib.suppress(ConnectionError):
+            peer.send(data)
+        assert peer.hung_up()
+    service.settle()
+
+
+def test_a_client_that_goes_in_the_middle(serve: Serve) -> None:
+    """After each octet of a login: nothing stays behind."""
+    service = serve()
+    data = message(
+        {
+            "saslStart": 1,
+            "mechanism": "SCRAM-SHA-256",
+            "payload": b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO",
+        }
+    )
+    data += message({"ping": 1})
+    for cut in range(0, len(data), 7):
+        with service.connect() as peer:
+            peer.send(data[:cut])
+            if cut % 2:
+                peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    service.settle()
+
+
+def test_a_client_that_does_not_read(serve: Serve) -> None:
+    """What waits to be sent stays small: nothing more of what it sends is read."""
+    service = serve(limits=Limits(idle_seconds=0.5))
+    with service.connect() as peer:
+        peer.plain()
+        peer.socket.settimeout(0.2)
+        command = message({"buildInfo": 1, "$db": "admin"}) * 1000
+        sent = 0
+        with contextlib.suppress(OSError):
+            for _ in range(2000):
+                peer.send(command)
+                sent += len(command)
+        assert sent < 50_000_000
+    service.settle()
+
+
+def test_a_flood_does_not_hold_up_the_others(serve: Serve) -> None:
+    """While one asks without a pause another logs in."""
+    service = serve()
+    with service.connect() as flood, service.connect() as peer:
+        flood.socket.setblocking(False)
+        command = message({"hello": 1, "saslSupportedMechs": "admin.tim", "$db": "admin"}) * 5000
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(50):
+                flood.socket.send(command)
+        begun = time.monotonic()
+        assert peer.plain()["done"] is True
+        assert time.monotonic() - begun < 2.0
+
+
+class Transport(asyncio.Transport):
+    """Knows whether it is being read, and nothing else."""
+
+    reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_nothing_is_read_before_somebody_begins() -> None:
+    """So that nothing in clear is there when TLS comes; then no more is kept than there is room."""
+
+    async def look() -> None:
+        transport, met, reading = Transport(), list[ByteStream](), list[bool]()
+        stream = ByteStream(met.append)
+        stream.connection_made(transport)
+        reading.append(transport.reading)
+        stream.begin()
+        reading.append(transport.reading)
+        stream.data_received(bytes(HIGH_WATER + 1))
+        reading.append(transport.reading)
+        assert len(await stream.read()) == CHUNK
+        reading.append(transport.reading)
+        assert (met, reading) == ([stream], [False, True, False, True])
+
+    asyncio.run(look())
+
+
+def test_whoever_sends_without_a_pause_lets_others_have_their_turn() -> None:
+    """Between any two pieces that are read."""
+
+    async def look() -> None:
+        stream = ByteStream(lambda stream: None)
+        stream.connection_made(Transport())
+        stream.data_received(bytes(3 * CHUNK))
+        turns: list[int] = []
+
+        async def take_turns() -> None:
+            while True:
+                turns.append(len(turns))
+                await asyncio.sleep(0)
+
+        other = asyncio.ensure_future(take_turns())
+        seen: list[int] = []
+        for _ in range(3):
+            assert len(await stream.read()) == CHUNK
+            seen.append(len(turns))
+        other.cancel()
+        assert seen == [1, 2, 3]
+
+    asyncio.run(look())
+
+
+def test_a_place_is_made_for_a_newcomer(serve: Serve) -> None:
+    """By whoever has waited longest without a login; whoever is logged in stays."""
+    service = serve(max_connections=3)
+    with contextlib.ExitStack() as stack:
+        oldest, user, other = (stack.enter_context(service.connect()) for _ in range(3))
+        assert oldest.ask({"ping": 1})["ok"] == 1.0
+        assert user.plain()["done"] is True
+        assert other.ask({"ping": 1})["ok"] == 1.0
+        newcomer = stack.enter_context(service.connect())
+        assert newcomer.plain()["done"] is True
+        assert oldest.hung_up()
+        assert other.ask({"ping": 1})["ok"] == 1.0
+        assert other.plain()["done"] is True
+        # Now all of them are logged in.
+        assert stack.enter_context(service.connect()).hung_up()
+        for peer in (user, other, newcomer):
+            assert peer.ask({"ping": 1})["ok"] == 1.0
+    service.settle()
+
+
+def test_closing_sends_everybody_away(serve: Serve) -> None:
+    """In each state, and the answer that was on its way arrives."""
+    started = asyncio.Event()
+
+    async def never(command: Command) -> bytes:
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError(command)
+
+    service = serve(on_command=never)
+    with contextlib.ExitStack() as stack:
+        fresh, half, user, busy = (stack.enter_context(service.connect()) for _ in range(4))
+        half.start("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO")
+        user.plain()
+        busy.plain()
+        busy.send(message({"find": "x", "$db": "a"}))
+        service.run(asyncio.wait_for(started.wait(), 10))
+        service.run(service.mongo.close())
+        for peer in (fresh, half, user, busy):
+            assert peer.hung_up()
+        with pytest.raises(OSError, match="refused"):
+            service.connect()
+    assert service.open_sessions == 0
+
+
+# --- whoever embeds this --------------------------------------------------------------------------
+
+
+def test_commands_are_answered_by_whoever_embeds(serve: Serve) -> None:
+    """With a mapping, or with BSON of any size."""
+    large = bson.encode({"ok": 1.0, "data": bytes(300_000)})
+
+    async def answer(command: Command) -> dict[str, object] | bytes:
+        if command.name == "large":
+            return large
+        return {"name": command.name, "user": command.login.user, "ok": 1.0}
+
+    with serve(on_command=answer).connect() as peer:
+        assert peer.ask({"find": "x"})["code"] == 13
+        peer.plain()
+        assert peer.ask({"find": "x"}) == {"name": "find", "user": "tim", "ok": 1.0}
+        assert len(peer.ask({"large": 1})["data"]) == 300_000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [ValueError("secret"), None, 1, b"", b"\5\0\0\0\1", b"\6\0\0\0\0", {"a": object()}, {1: 2}],
+)
+def test_an_answer_that_is_none(serve: Serve, wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The client hears of a failure and no more, the log its kind; the connection goes on."""
+
+    async def answer(command: Command) -> Any:
+        if isinstance(wrong, Exception):
+            raise wrong
+        return wrong
+
+    with serve(on_command=answer).connect() as peer:
+        peer.plain()
+        failed = peer.ask({"find": "x"})
+        assert failed == {
+            "ok": 0.0,
+            "errmsg": "Internal error",
+            "code": 1,
+            "codeName": "InternalError",
+        }
+        assert peer.ask({"ping": 1}) == {"ok": 1.0}
+    assert "a command could not be answered" in caplog.text
+    assert "secret" not in caplog.text
+
+
+# --- an end at any moment -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 4, 8, 16, 32])
+def test_the_end_may_come_at_any_moment(serve: Serve, milliseconds: int) -> None:
+    """Clients in each stage of a login, and the server closes: nothing is left behind."""
+    service = serve()
+
+    def come_and_go() -> None:
+        while True:
+            try:
+                with service.connect() as peer:
+                    scram_login(peer, "tim", "admin")
+                    peer.plain(password="hunter2")
+            except (AssertionError, OSError):
+                return
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02 + milliseconds / 1000)
+    service.run(service.mongo.close())
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert service.open_sessions == 0
+    assert service.sasl.made
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_who_comes_while_it_closes_is_not_left_waiting(turns: int) -> None:
+    """A connection that asyncio has taken on, and not handed to us yet, ends too."""
+
+    async def come_and_close() -> None:
+        loop = asyncio.get_running_loop()
+        async with Server("mongodb", "localhost", config=CLEAR, stores=[MemoryStore()]) as server:
+            for _ in range(5):
+                listening = MongodbServer(server)
+                await listening.start()
+                clients = [socket.socket() for _ in range(3)]
+                for client in clients:
+                    client.setblocking(False)
+                    _ = client.connect_ex(listening.address)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await listening.close()
+                async with asyncio.timeout(10):
+                    for client in clients:
+                        with contextlib.suppress(OSError):
+                            assert await loop.sock_recv(client, 1) == b""
+                        client.close()
+
+    asyncio.run(come_and_close())
+
+
+def test_many_at_once(serve: Serve) -> None:
+    """Sixty clients log in by each mechanism in turn; each is who it says."""
+    service = serve()
+    service.give_digest()
+
+    def log_in(number: int) -> Any:
+        with service.connect() as peer:
+            kind = number % 3
+            if kind == 0:
+                peer.plain()
+            elif kind == 1:
+                scram_login(peer, "tim", "admin")
+            else:
+                peer.plain(password="hunter2")
+            return kind, who(peer)
+
+    with ThreadPoolExecutor(20) as pool:
+        for kind, users in pool.map(log_in, range(60)):
+            database = {0: "$external", 1: "admin"}.get(kind)
+            assert users == ([{"user": "tim", "db": database}] if database else [])
+    service.settle()
