@@ -13,6 +13,7 @@ from sasl_cli.output import console, fail, note, one_line
 from sasl_cli.password import ask, read_line
 from sasl_cli.picture import show
 from sasl_cli.settings import Binding, BindingChoice, ConfigFile, binding_policy, configuration
+from sasl_cli.token_input import STDIN, read_token
 from sasl_core import Client
 from sasl_core.plugin import (
     BindingPolicy,
@@ -28,6 +29,7 @@ from sasl_core.plugin import (
     is_mechanism_name,
     printable,
 )
+from sasl_http import HttpTransport
 
 if TYPE_CHECKING:
     import ssl
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 ANONYMOUS = "ANONYMOUS"
-WITHOUT_PASSWORD = {ANONYMOUS, "EXTERNAL"}
+TOKENS = {"MONGODB-OIDC", "OAUTHBEARER", "XOAUTH2"}
+WITHOUT_PASSWORD = {ANONYMOUS, "EXTERNAL", *TOKENS}
 
 
 def command(
@@ -55,6 +58,20 @@ def command(
     pipe: Annotated[
         bool, typer.Option("-p", "--pipe", help="Read the password from standard input, one line.")
     ] = False,
+    token_file: Annotated[
+        str | None,
+        typer.Option(
+            "--token-file", metavar="FILE", help="Log in by this access token; - is standard input."
+        ),
+    ] = None,
+    credentials: Annotated[
+        str | None,
+        typer.Option(
+            "--credentials",
+            metavar="NAME",
+            help="Where an access token comes from, as 'sasl plugins' lists it.",
+        ),
+    ] = None,
     authzid: Annotated[
         str | None, typer.Option("--authzid", metavar="NAME", help="As whom to act, if another.")
     ] = None,
@@ -109,11 +126,15 @@ def command(
     tls = None if starttls is False else _context(cafile)
     if cafile is not None and starttls is False:
         raise UsageError("--cafile has nothing to do with --no-starttls")
-    if user is None and wanted is None:
-        raise UsageError("give --user, or a --mechanism that needs none")
+    by_token = token_file is not None or credentials is not None
+    if user is None and wanted is None and not by_token:
+        raise UsageError("give --user, or a --mechanism that needs none, or an access token")
+    if by_token and (pipe or (token_file is not None and credentials is not None)):
+        raise UsageError("-p, --token-file and --credentials exclude each other")
     password = None
     # Before we connect: a server does not wait while somebody types.
-    if user is not None and wanted not in WITHOUT_PASSWORD:
+    token = None if token_file is None else read_token(STDIN, token_file)
+    if user is not None and wanted not in WITHOUT_PASSWORD and not by_token:
         password = read_line() if pipe else ask(f"Password of {printable(user)}")
     events: list[Traced] = []
     more: dict[str, object] = {"allow_anonymous": True} if wanted == ANONYMOUS else {}
@@ -122,6 +143,10 @@ def command(
         # may be signed (scram_downgrade_protection).
         more["client_mech_list"] = [wanted]
     settings = configuration(config, appname or scheme, more=more)
+    if wanted in TOKENS and not (by_token or settings.core.credentials_plugin):
+        raise UsageError(
+            f"{wanted} takes an access token: --token-file FILE, or --credentials NAME"
+        )
     try:
         with ExitStack() as stack:
             link = stack.enter_context(
@@ -137,9 +162,16 @@ def command(
             bare = _on_loopback(facts)
             if bare:
                 settings = settings.overlaid({"allow_cleartext": True})
-            client = stack.enter_context(Client(scheme, host, config=settings))
+            http = stack.enter_context(HttpTransport())
+            # A token in hand goes before the source that is configured.
+            source = credentials if token is None else ""
+            client = stack.enter_context(
+                Client(scheme, host, config=settings, http=http, credentials=source)
+            )
             session = stack.enter_context(
-                client.session(authid=user, password=password, authzid=authzid, **facts)
+                client.session(
+                    authid=user, password=password, authzid=authzid, token=token, **facts
+                )
             )
             try:
                 link.authenticate(session, None)

@@ -8,8 +8,9 @@ import typer
 
 from sasl_cli.inventory import Offered, take
 from sasl_cli.output import fail, note, one_line
+from sasl_cli.serve_providers import check as check_providers
 from sasl_cli.settings import APPNAME, Appname, ConfigFile
-from sasl_core import Configuration, Registry
+from sasl_core import Configuration, Registry, Server
 from sasl_core.plugin import SaslError, base_name
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ def config() -> None:
 
 @command.command()
 def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
-    """Check the configuration: every key, and each plugin's table.
+    """Check the configuration: every key, the identity providers, each plugin's table.
 
     Reads it as a server of that name would, and initialises every plugin, so that a plugin's
     options are checked by the plugin itself. Problems of plugins that nothing refers to are
-    warnings; a canonicaliser or a password method that only lacks options or an extra is no
-    problem until it is named. Exits with 1 if anything is wrong.
+    warnings; a canonicaliser, a password method or a source of credentials that only lacks
+    options or an extra is no problem until it is named. Exits with 1 if anything is wrong.
     """
     try:
         loaded = Configuration.load(appname, path=file)
@@ -50,10 +51,16 @@ def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
     problems += [
         f"plugin_list: {entry!r} names nothing that is installed" for entry in registry.unmatched()
     ]
+    mistake = _provider_mistake(loaded)
+    if mistake is not None:
+        problems.append(f"identity_providers: {mistake}")
     offered = [
         plugin
         for plugin in take(loaded, registry)
-        if plugin.kind in KINDS and plugin.reason is not None
+        if plugin.kind in KINDS
+        and plugin.reason is not None
+        # What is wrong with the providers, every mechanism for tokens repeats.
+        and not (mistake is not None and plugin.reason.endswith(mistake))
     ]
     wrong, odd = _sorted(offered, loaded)
     for text in odd:
@@ -66,6 +73,18 @@ def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
 
 
 KINDS = ("mechanisms", "canon_user", "auxprop", "pwcheck", "audit", "credentials")
+
+
+def _provider_mistake(loaded: Configuration) -> str | None:
+    """What is wrong with the identity providers; they are looked into where there are any."""
+    if not loaded.given & {"identity_providers", "identity_providers_file"}:
+        return None
+    with Server(APPNAME, "localhost", appname=loaded.appname, config=loaded) as server:
+        try:
+            check_providers(server.utils)
+        except SaslError as error:
+            return one_line(error)
+    return None
 
 
 def _origin(loaded: Configuration) -> str:
@@ -83,6 +102,7 @@ def _sorted(plugins: Iterable[Offered], loaded: Configuration) -> tuple[list[str
         *core.auxprop_plugin,
         *core.pwcheck_method,
         core.canon_user_plugin,
+        core.credentials_plugin,
         *(entry.rpartition(":")[2] for entry in core.plugin_list),
     }
     servers = set(map(base_name, core.mech_list or ()))

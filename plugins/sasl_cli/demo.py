@@ -1,17 +1,18 @@
 """`sasl demo`: a server and a client on this machine, and each login drawn.
 
 Invariants: everything is made in a temporary folder and gone afterwards; nothing listens but on
-the loopback; no password, proof or key is printed; whatever is not as it should be ends the
-command with 1.
+the loopback; no password, proof, token or key is printed; whatever is not as it should be ends
+the command with 1.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from sasl_cli import profiles
+from sasl_cli.demo_provider import LOOPBACK_HTTP, PERSON, PREFIX, DemoProvider
 from sasl_cli.output import console, fail, note
 from sasl_cli.picture import show
 from sasl_core import (
@@ -41,21 +42,26 @@ TRACE: Final = "guest@example.com"
 
 SWITCHES: Final = (
     ("allow_anonymous", "lets ANONYMOUS in, which is nobody in particular"),
-    ("allow_cleartext", "lets PLAIN send its password without TLS"),
+    ("allow_cleartext", "lets a password, or a token, go without TLS"),
 )
 """The safe defaults that this demo sets aside, and what each is for."""
 
 
 @record
 class Login:
-    """One login: by what, with which password, and what it shall come to."""
+    """One login: by what, with which password or token, and what it shall come to.
+
+    `bearer` of a token: "person", whom the server sends to the provider, or "forger", who comes
+    with one that is signed with a key of his own.
+    """
 
     title: str
     mechanism: str
     password: str
     result: Result
-    authid: str
+    authid: str | None
     lesson: str
+    bearer: Literal["", "person", "forger"] = ""
 
 
 LOGINS: Final = (
@@ -93,20 +99,42 @@ LOGINS: Final = (
         USER,
         "Whether the user or the password was wrong is told to the administrator alone.",
     ),
+    Login(
+        "MONGODB-OIDC, an access token instead of a password",
+        "MONGODB-OIDC",
+        "",
+        Result.OK,
+        f"{PREFIX}/{PERSON}",
+        "The client says for whom (n), and hears which provider the server trusts; it gets a "
+        "token there and shows it (jwt). The server fetches the provider's public key, checks "
+        "the signature, for whom the token is, and its times, and keeps no secret at all.",
+        "person",
+    ),
+    Login(
+        "MONGODB-OIDC with a token signed by somebody else",
+        "MONGODB-OIDC",
+        "",
+        Result.BADAUTH,
+        None,
+        "The same issuer, name, audience and key identifier, but another key. So nothing in it "
+        "may be believed, and nobody knows who this was.",
+        "forger",
+    ),
 )
 
 
 def command() -> None:
-    """Watch three mechanisms log in, and one login fail.
+    """Watch four mechanisms log in, and two logins fail.
 
-    Starts an SMTP server on the loopback with a fresh user store, logs in over TCP, and draws
-    what went to and fro. What is secret shows as ****. Nothing stays behind.
+    Starts an SMTP server on the loopback with a fresh user store, and a small identity provider,
+    logs in over TCP, and draws what went to and fro. What is secret shows as ****. Nothing stays
+    behind.
     """
     import asyncio
 
     out = console()
-    with tempfile.TemporaryDirectory(prefix="sasl-demo-") as folder:
-        problems = asyncio.run(_demonstrate(out, Path(folder)))
+    with tempfile.TemporaryDirectory(prefix="sasl-demo-") as folder, DemoProvider() as provider:
+        problems = asyncio.run(_demonstrate(out, Path(folder), provider))
     for problem in problems:
         note(problem)
     if problems:
@@ -114,45 +142,54 @@ def command() -> None:
     out.print(f"\nAll {len(LOGINS)} came out as they should.")
 
 
-async def _demonstrate(out: Console, folder: Path) -> list[str]:
+async def _demonstrate(out: Console, folder: Path, provider: DemoProvider) -> list[str]:
     """Serve, log in, draw; what was not as it should be."""
     import asyncio
 
     from sasl_core.aio import Server
+    from sasl_http import HttpTransport
 
     database = folder / "sasldb.sqlite"
     tables: dict[str, object] = {
         **{switch: True for switch, _ in SWITCHES},
         "auxprop_plugin": ["sasldb"],
         "auxprop": {"sasldb": {"path": str(database)}},
+        "identity_providers": [provider.table()],
         "log_level": "none",
     }
     smtp = profiles.load("smtp")
     kept: list[AuditEvent] = []
     problems: list[str] = []
-    async with Server("smtp", HOST, config=tables, audit=[kept.append]) as server:
-        report = await server.setpass(USER, RIGHT, SetpassFlag.CREATE)
-        if not report.ok:
-            return [f"the user could not be made: {report.result.name}"]
-        kept.clear()
-        service = smtp.make_server(server, host_name=HOST, tls=None, binding=BindingPolicy.WANT)
-        await service.start("127.0.0.1", 0)
-        try:
-            address = service.address
-            async with server.session(remote=f"{address[0]};0") as session:
-                offered = session.mechanisms()
-            _introduce(out, address, database, offered)
-            for number, login in enumerate(LOGINS, 1):
-                events: list[Traced] = []
-                failure = await asyncio.to_thread(_log_in, address, tables, login, events.append)
-                last = kept[-1] if len(kept) == number else None
-                out.print(f"\n[{number}] {login.title}", style="bold")
-                _paragraph(out, login.lesson)
-                show(out, _exchange(events))
-                _paragraph(out, f"The server's record: {_verdict(last)}")
-                problems += _unexpected(login, last, failure, events)
-        finally:
-            await service.close()
+    with HttpTransport() as http:
+        async with Server("smtp", HOST, config=tables, audit=[kept.append], http=http) as server:
+            report = await server.setpass(USER, RIGHT, SetpassFlag.CREATE)
+            if not report.ok:
+                return [f"the user could not be made: {report.result.name}"]
+            kept.clear()
+            service = smtp.make_server(server, host_name=HOST, tls=None, binding=BindingPolicy.WANT)
+            await service.start("127.0.0.1", 0)
+            try:
+                address = service.address
+                async with server.session(remote=f"{address[0]};0") as session:
+                    offered = session.mechanisms()
+                _introduce(out, address, database, provider, offered)
+                for number, login in enumerate(LOGINS, 1):
+                    events: list[Traced] = []
+                    failure = await asyncio.to_thread(
+                        _log_in, address, tables, login, provider, events.append
+                    )
+                    last = kept[-1] if len(kept) == number else None
+                    out.print(f"\n[{number}] {login.title}", style="bold")
+                    _paragraph(out, login.lesson)
+                    show(out, _exchange(events))
+                    if login.bearer:
+                        asked = " ".join(provider.served) or "nothing: the server has its key"
+                        _paragraph(out, f"The provider was asked for: {asked}")
+                        provider.served.clear()
+                    _paragraph(out, f"The server's record: {_verdict(last)}")
+                    problems += _unexpected(login, last, failure, events, provider)
+            finally:
+                await service.close()
     return problems
 
 
@@ -160,18 +197,24 @@ def _log_in(
     address: tuple[str, int],
     tables: dict[str, object],
     login: Login,
+    provider: DemoProvider,
     trace: Callable[[Traced], None],
 ) -> SaslError | None:
     """Log in over TCP; None, or how it failed."""
+    # Whoever is nobody in particular has no name to give.
+    who = USER if login.password else PERSON if login.bearer else None
+    options = {**tables, "mechanisms": {"MONGODB-OIDC": {"allow_loopback_http": True}}}
+    source = provider.person(HOST) if login.bearer == "person" else None
+    forged = provider.forged(PERSON) if login.bearer == "forger" else None
     try:
         with (
-            Client("smtp", HOST, config=tables) as client,
+            Client("smtp", HOST, config=options, credentials=source) as client,
             profiles.load("smtp").make_client(*address, timeout=10, trace=trace) as smtp,
-            # Whoever is nobody in particular has no name to give.
             client.session(
-                authid=USER if login.password else None,
+                authid=who,
                 password=login.password or None,
-                trace=None if login.password else TRACE,
+                trace=None if who else TRACE,
+                token=forged,
                 **smtp.facts(),
             ) as session,
         ):
@@ -182,13 +225,19 @@ def _log_in(
 
 
 def _introduce(
-    out: Console, address: tuple[str, int], database: Path, offered: Sequence[str]
+    out: Console,
+    address: tuple[str, int],
+    database: Path,
+    provider: DemoProvider,
+    offered: Sequence[str],
 ) -> None:
-    out.print(f"SMTP server   {address[0]} port {address[1]}, offers {' '.join(offered)}")
+    out.print(f"SMTP server   {address[0]} port {address[1]}")
+    out.print(f"it offers     {' '.join(offered)}")
     out.print(f"user store    {database}", soft_wrap=True)
     out.print(f"the one user  {USER}")
+    out.print(f"provider      {provider.issuer}, with a key that is new")
     out.print("\nOff unless configured, and switched on for this demo:")
-    for switch, purpose in SWITCHES:
+    for switch, purpose in (*SWITCHES, LOOPBACK_HTTP):
         out.print(f"  {switch} = true   {purpose}")
 
 
@@ -212,11 +261,15 @@ def _verdict(event: AuditEvent | None) -> str:
         return "none"
     how = f", by {event.how}" if event.how and event.how != event.authid else ""
     detail = f" ({event.detail})" if event.detail else ""
-    return f"{event.result.name} {event.authid}{how}{detail}"
+    return f"{event.result.name} {event.authid or 'nobody'}{how}{detail}"
 
 
 def _unexpected(
-    login: Login, event: AuditEvent | None, failure: SaslError | None, events: Sequence[Traced]
+    login: Login,
+    event: AuditEvent | None,
+    failure: SaslError | None,
+    events: Sequence[Traced],
+    provider: DemoProvider,
 ) -> list[str]:
     """What is not as it should be."""
     accepted = login.result is Result.OK
@@ -227,6 +280,6 @@ def _unexpected(
     if event is None or (event.result, event.authid) != (login.result, login.authid):
         return [f"{login.title}: the server's record is not as it should be"]
     shown = " ".join(f"{entry.line} {entry.message}" for entry in events)
-    if RIGHT in shown or WRONG in shown:
-        return [f"{login.title}: the trace shows a password"]
+    if any(secret in shown for secret in (RIGHT, WRONG, *provider.issued)):
+        return [f"{login.title}: the trace shows a secret"]
     return []

@@ -22,7 +22,7 @@ __all__ = ["Offered", "take"]
 HOOKLESS = ("profiles", "commands")
 """Kinds whose entry point is taken as it is: no API version, no flags."""
 
-IDLE = ("canon_user", "pwcheck")
+IDLE = ("canon_user", "pwcheck", "credentials")
 """Kinds whose plugins nobody uses who does not name them."""
 
 NO_PACKAGE = "missing-package"

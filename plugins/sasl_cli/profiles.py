@@ -6,7 +6,7 @@ with the members of `Profile`. Which protocols there are is nowhere written here
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 from sasl_core import Registry
 from sasl_core.plugin import PluginError
@@ -82,14 +82,17 @@ def names() -> tuple[str, ...]:
     return Registry().names("profiles")
 
 
-def load(name: str) -> Profile:
-    """The profile `name`, its module imported.
+PARTS: Final = ("PORT", "make_server", "make_client")
+
+
+def load(name: str, parts: tuple[str, ...] = PARTS) -> Profile:
+    """The profile `name`, its module imported. `parts`: what will be asked of it.
 
     Raises:
         PluginError: it is not installed, cannot be loaded, or lacks what is asked of it.
     """
     found = Registry().load_object("profiles", name)
-    missing = [part for part in ("PORT", "make_server", "make_client") if not hasattr(found, part)]
+    missing = [part for part in parts if not hasattr(found, part)]
     if missing:
         raise PluginError(name, "", f"it has no {missing[0]}, which the command line asks for")
     return cast("Profile", found)

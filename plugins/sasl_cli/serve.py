@@ -1,15 +1,15 @@
 """`sasl serve`: a protocol's server, with our users.
 
 Invariants: the address is printed when a client can connect, and not before; SIGTERM and SIGINT
-send the clients away, close the stores, and end the command with 0; a password goes in clear
-only over TLS, on the loopback, or where that was asked for.
+send the clients away, close the stores, and end the command with 0; SIGHUP ends nothing; a
+password goes in clear only over TLS, on the loopback, or where that was asked for.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ import typer
 from sasl_cli import profiles
 from sasl_cli.addresses import is_loopback, parse_address, show_address
 from sasl_cli.output import note, one_line
+from sasl_cli.serve_providers import Providers, check, look_after, provider_tables
 from sasl_cli.settings import (
     Binding,
     BindingChoice,
@@ -30,7 +31,7 @@ from sasl_core.plugin import BackendError, BindingPolicy, UsageError, printable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
     from sasl_cli.profiles import Profile
     from sasl_core import Configuration
@@ -91,17 +92,18 @@ def command(
     ] = False,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="Let ANONYMOUS in.")] = False,
     binding: Binding = BindingChoice.WANT,
+    providers: Providers = None,
 ) -> None:
     """Serve a protocol to users of our stores, for trying things out.
 
     Prints 'listening on HOST:PORT' when it does. Mail that 'smtp' takes on is dropped. Ends on
-    SIGTERM or SIGINT with 0.
+    SIGTERM or SIGINT with 0. SIGHUP has it read the identity providers again.
     """
     import asyncio
 
-    found = profiles.load(profile)
+    found = profiles.load(profile, ("PORT", "make_server"))
     host, port = _resolved(*parse_address(listen))
-    more: dict[str, object] = {}
+    more = provider_tables(providers)
     if is_loopback(host):
         more["allow_cleartext"] = True
         if not allow_cleartext:
@@ -110,13 +112,17 @@ def command(
         more["allow_cleartext"] = True
     if anonymous:
         more["allow_anonymous"] = True
-    settings = configuration(config, appname or profile, db, more)
+
+    def read() -> Configuration:
+        return configuration(config, appname or profile, db, more)
+
+    settings = read()
     tls = _context(tls_cert, tls_key, tls_library)
     policy = binding_policy(binding)
     if tls is None and policy is BindingPolicy.REQUIRE:
         raise UsageError("--binding require goes with --tls-cert: without TLS nothing can be bound")
     _log_logins()
-    asyncio.run(_serve(found, profile, (host, port), settings, host_name, tls, policy))
+    asyncio.run(_serve(found, profile, (host, port), settings, read, host_name, tls, policy))
 
 
 async def _serve(
@@ -124,6 +130,7 @@ async def _serve(
     name: str,
     address: tuple[str, int],
     settings: Configuration,
+    read: Callable[[], Configuration],
     host_name: str | None,
     tls: ServerTls | None,
     binding: BindingPolicy,
@@ -131,12 +138,16 @@ async def _serve(
     import asyncio
 
     from sasl_core.aio import Server
+    from sasl_http import HttpTransport
 
     # getfqdn() would ask the DNS, and wait for it.
     own_name = host_name or socket.gethostname()
-    stop = asyncio.Event()
-    with _signals(asyncio.get_running_loop(), stop):
-        async with Server(name, own_name, config=settings, appname=settings.appname) as server:
+    stop, again = asyncio.Event(), asyncio.Event()
+    appname = settings.appname
+    http = HttpTransport()
+    with _signals(asyncio.get_running_loop(), stop, again):
+        async with Server(name, own_name, config=settings, appname=appname, http=http) as server:
+            check(server.utils)
             service = profile.make_server(server, host_name=own_name, tls=tls, binding=binding)
             await _look_at_the_stores(server)
             try:
@@ -149,8 +160,11 @@ async def _serve(
                 ) from None
             try:
                 print(f"listening on {show_address(*service.address)}", flush=True)
-                _ = await stop.wait()
+                async with _beside(look_after(server, again, read)):
+                    _ = await stop.wait()
             finally:
+                # First of all, for the server waits for the requests that are under way.
+                http.close()
                 await service.close()
 
 
@@ -168,15 +182,34 @@ async def _look_at_the_stores(server: Server) -> None:
             note(f"warning: {one_line(error)}")
 
 
+@asynccontextmanager
+async def _beside(work: Coroutine[object, object, None]) -> AsyncGenerator[None]:
+    """Have `work` done meanwhile; what it fails with ends all, its end does not come."""
+    import asyncio
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        finally:
+            _ = task.cancel()
+
+
 @contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Generator[None]:
-    """Inside of it SIGTERM and SIGINT set `stop`, and do nothing else."""
+def _signals(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, again: asyncio.Event
+) -> Generator[None]:
+    """Inside of it SIGTERM and SIGINT set `stop`, SIGHUP sets `again`, and no more."""
     import signal
 
-    def caught(_number: int, _frame: object) -> None:
-        _ = loop.call_soon_threadsafe(stop.set)
+    meaning = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if hasattr(signal, "SIGHUP"):
+        meaning[signal.SIGHUP] = again
 
-    before = {n: signal.signal(n, caught) for n in (signal.SIGTERM, signal.SIGINT)}
+    def caught(number: int, _frame: object) -> None:
+        _ = loop.call_soon_threadsafe(meaning[signal.Signals(number)].set)
+
+    before = {number: signal.signal(number, caught) for number in meaning}
     try:
         yield
     finally:

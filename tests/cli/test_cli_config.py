@@ -9,6 +9,15 @@ import pytest
 
 from cli_runs import PASSWORD, Sasl, lines
 
+WITHOUT_OPTIONS = {
+    ("canon_user", "map"),
+    ("credentials", "client_credentials"),
+    ("credentials", "oidc_azure"),
+    ("credentials", "oidc_gcp"),
+    ("credentials", "token_file"),
+}
+"""What of ours waits for options, and cannot be used without."""
+
 BROKEN = "from sasl_core.plugin import hookimpl\nSASL_PLUGIN_API = 99\n"
 
 ATTESTING = """
@@ -138,6 +147,36 @@ def test_a_password_method_without_its_extra_is_a_problem_once_named(
         assert "pip install 'sasl-core[hashes]'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[identity_providers]]\nissuer = "https://a"', "[0].audience: required"),
+        ("""identity_providers = '[{"issuer": 1}]'""", "[0].issuer: "),
+        ("identity_providers = '{'", "not JSON"),
+        ('identity_providers_file = "nowhere.json"', "nowhere.json: there is no such file"),
+    ],
+)
+def test_wrong_identity_providers_are_a_problem(sasl: Sasl, text: str, told: str) -> None:
+    """Once, and not for each mechanism that takes tokens; whatever the mechanisms are."""
+    for more in ("", 'mech_list = ["PLAIN"]\n'):
+        done = check(sasl, more + text)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("sasl: identity_providers: ")
+        assert told in line
+
+
+def test_a_source_of_credentials_without_its_options_is_a_problem_once_named(sasl: Sasl) -> None:
+    """Whoever fetches no tokens hears nothing of it."""
+    done = check(sasl, "")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = check(sasl, 'credentials_plugin = "token_file"')
+    assert done.returncode == 1
+    assert "sasl: credentials token_file: the option path is missing" in done.stderr
+    done = check(sasl, 'credentials_plugin = "token_file"\n[credentials.token_file]\npath = "a"')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_values_are_not_shown(sasl: Sasl) -> None:
     """What stands in a file may be a secret: an error names the key, not the value."""
     for text in (
@@ -191,7 +230,7 @@ def test_the_built_ins_are_all_there(sasl: Sasl) -> None:
     assert set(rows) == declared
     assert all(row["distribution"] == "sasl-core" for row in rows.values())
     assert "canon_user.map.rules" in str(rows["canon_user", "map"]["reason"])
-    assert [key for key, row in rows.items() if not row["available"]] == [("canon_user", "map")]
+    assert {key for key, row in rows.items() if not row["available"]} == WITHOUT_OPTIONS
     scram = rows["mechanisms", "SCRAM-SHA-256"]
     assert scram["api"] == 1
     assert scram["sides"] == ["client", "server"]
@@ -246,7 +285,7 @@ def test_broken_plugins_are_listed_with_their_reason(sasl: Sasl) -> None:
     assert rows["mechanisms", "PLAIN"]["available"]
     table = sasl.run("plugins")
     assert table.returncode == 0
-    assert table.stdout.count("not usable") == 5 + 1  # the one is map, without rules
+    assert table.stdout.count("not usable") == 5 + len(WITHOUT_OPTIONS)
 
 
 def test_a_wrong_configuration_does_not_hide_the_plugins(sasl: Sasl) -> None:

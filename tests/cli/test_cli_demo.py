@@ -14,6 +14,8 @@ TITLES = (
     "[2] PLAIN",
     "[3] SCRAM-SHA-256",
     "[4] SCRAM-SHA-256 with a wrong password",
+    "[5] MONGODB-OIDC, an access token",
+    "[6] MONGODB-OIDC with a token signed by somebody else",
 )
 
 CHANGED = """
@@ -27,7 +29,7 @@ sys.exit(run(["demo"]))
 
 
 def test_all_comes_out_as_it_should(sasl: Sasl) -> None:
-    """Four logins drawn, three that succeed and one that does not; 0, within seconds."""
+    """Six logins drawn, four that succeed and two that do not; 0, within seconds."""
     began = time.monotonic()
     done = sasl.run("demo")
     assert (done.returncode, done.stderr) == (0, "")
@@ -40,9 +42,11 @@ def test_all_comes_out_as_it_should(sasl: Sasl) -> None:
         (True, False),
         (True, False),
         (False, True),
+        (True, False),
+        (False, True),
     ]
-    assert "allow_anonymous = true" in parts[1]
-    assert "allow_cleartext = true" in parts[1]
+    for switch in ("allow_anonymous", "allow_cleartext", "allowLoopbackHttp"):
+        assert f"{switch} = true" in parts[1]
 
 
 def test_secrets_are_masked_and_the_rest_is_not(sasl: Sasl) -> None:
@@ -57,6 +61,39 @@ def test_secrets_are_masked_and_the_rest_is_not(sasl: Sasl) -> None:
         assert plain[:12] not in shown
     for clear in (r"\0tim\0****", "n,,n=tim,r=", "i=15000", "p=****", "v=****", "invalid-proof"):
         assert clear in shown
+
+
+def test_a_token_is_masked_and_the_way_to_it_is_not(sasl: Sasl) -> None:
+    """Whom the server trusts is shown, the token never; the provider's keys are fetched once."""
+    code = """
+    import sys
+    from sasl_cli import demo
+    from sasl_cli.app import run
+
+    issued = []
+    class Watched(demo.DemoProvider):
+        def token(self, *args, **more):
+            issued.append(super().token(*args, **more))
+            return issued[-1]
+
+    demo.DemoProvider = Watched
+    status = run(["demo"])
+    print(*issued, sep="\\n", file=sys.stderr)
+    sys.exit(status)
+    """
+    done = sasl.run(code=code)
+    tokens = done.stderr.split()
+    assert (done.returncode, len(tokens)) == (0, 2)
+    for token in tokens:
+        for part in token.split("."):
+            assert part not in done.stdout
+    assert "{n: ada@example.com}" in done.stdout
+    assert "{issuer: http://127.0.0.1:" in done.stdout
+    assert done.stdout.count("{jwt: ****}") == 2
+    assert "asked for: /.well-known/openid-configuration /keys\n" in done.stdout
+    assert "asked for: nothing" in done.stdout
+    assert "OK demo/ada@example.com, by token:http://127.0.0.1:" in done.stdout
+    assert "BADAUTH nobody (not signed with key" in done.stdout
 
 
 def test_nothing_stays_behind(sasl: Sasl) -> None:
@@ -97,6 +134,8 @@ def test_it_fits_where_it_is_shown(sasl: Sasl, environment: dict[str, str], life
         ("demo.USER = 'another'", "server's record"),
         ("demo.SWITCHES = demo.SWITCHES[:1]", "PLAIN"),
         ("demo.SWITCHES = demo.SWITCHES[1:]", "ANONYMOUS"),
+        ("demo.DemoProvider.forged = honest", "signed by somebody else: accepted"),
+        ("demo.PERSON = 'another'", "server's record"),
     ],
 )
 def test_what_is_not_as_it_should_be_ends_it_with_1(sasl: Sasl, change: str, problem: str) -> None:
@@ -106,11 +145,14 @@ def test_what_is_not_as_it_should_be_ends_it_with_1(sasl: Sasl, change: str, pro
             "import attrs\n"
             "def wrong(password):\n"
             "    last = attrs.evolve(demo.LOGINS[3], password=password)\n"
-            "    demo.LOGINS = (*demo.LOGINS[:3], last)\n" + change
+            "    demo.LOGINS = (*demo.LOGINS[:3], last, *demo.LOGINS[4:])\n"
+            "def honest(self, name):\n"
+            "    claims = {'sub': name, 'aud': 'sasl-demo', 'groups': []}\n"
+            "    return self.token(claims)\n" + change
         )
     )
     done = sasl.run(code=code)
     assert done.returncode == 1
     assert problem in done.stderr
     assert demo.RIGHT not in done.stdout + done.stderr
-    assert "All 4" not in done.stdout
+    assert "All 6" not in done.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from cli_runs import PASSWORD, Sasl, lines
 
-BUILT_IN = {"auth", "config", "demo", "passwd", "plugins", "serve", "users"}
+BUILT_IN = {"auth", "config", "demo", "passwd", "plugins", "serve", "token", "users"}
 
 HIDE = """
 import sys
@@ -55,7 +55,10 @@ def test_help_names_every_command_with_a_whole_sentence(sasl: Sasl) -> None:
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
-@pytest.mark.parametrize("command", [*sorted(BUILT_IN), "config check", ""])
+@pytest.mark.parametrize(
+    "command",
+    [*sorted(BUILT_IN), "config check", "token inspect", "token validate", "token fetch", ""],
+)
 def test_each_help_fits_a_terminal(sasl: Sasl, command: str) -> None:
     """No line of any help is wider than 80 columns, and every option is explained."""
     done = sasl.run(*command.split(), "--help")

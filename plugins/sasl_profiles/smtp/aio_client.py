@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from sasl_core.plugin import PeerError, SaslError, UsageError
+from sasl_core.plugin import AuthenticationError, PeerError, SaslError, UsageError
 from sasl_profiles.smtp.auth import Capabilities
 from sasl_profiles.smtp.dialogue import (
     Ask,
@@ -128,7 +128,12 @@ class AsyncSmtpClient:
         self, session: ClientSession, mechanisms: Iterable[str] | None = None
     ) -> None:
         """Log in with this session. Raises as `SmtpClient.authenticate`."""
-        await self._run(self._dialogue.login(mechanisms), session=session)
+        try:
+            await self._run(self._dialogue.login(mechanisms), session=session)
+        except AuthenticationError:
+            # A token that was kept from an earlier login is not sent a second time.
+            _ = session.refused()
+            raise
 
     async def quit(self) -> None:
         """Say goodbye if the connection still stands, and close it. Never raises a SaslError."""

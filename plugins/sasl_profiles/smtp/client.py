@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sasl_core import ConnectionFacts
-from sasl_core.plugin import BackendError, PeerError, SaslError, UsageError
+from sasl_core.plugin import AuthenticationError, BackendError, PeerError, SaslError, UsageError
 from sasl_profiles.smtp.auth import Capabilities
 from sasl_profiles.smtp.dialogue import (
     Ask,
@@ -159,7 +159,8 @@ class SmtpClient:
         A name stands for its -PLUS variant too, if the server offers that.
 
         Make the session with `client.session(..., **smtp.facts())`, so that it knows
-        whether TLS protects the connection.
+        whether TLS protects the connection. When it is refused, `session.refused()` says
+        whether another session may do better, with a new access token.
 
         Raises:
             AuthenticationError: refused, or the server did not prove itself.
@@ -167,7 +168,12 @@ class SmtpClient:
             PeerError: the server broke the protocol. BackendError: it cannot now, or not
                 in time.
         """
-        self._run(self._dialogue.login(mechanisms), session=session)
+        try:
+            self._run(self._dialogue.login(mechanisms), session=session)
+        except AuthenticationError:
+            # A token that was kept from an earlier login is not sent a second time.
+            _ = session.refused()
+            raise
 
     def quit(self) -> None:
         """Say goodbye if the connection still stands, and close it. Never raises a SaslError."""

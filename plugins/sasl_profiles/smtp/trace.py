@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
-from sasl_core.plugin import b64encode, printable, record
+from sasl_core.plugin import PeerError, b64encode, printable, record
 
 __all__ = ["HIDDEN", "Direction", "TraceEvent", "auth_event", "masked", "without_echo"]
 
@@ -34,6 +34,12 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{2,}={0,2}")
 _PIECE: Final = 4
 
 _SURELY_BASE64: Final = 16
+
+# No name and no address of a provider has so much in one piece; the signature of a token has.
+_LIKE_A_TOKEN: Final = re.compile(r"[A-Za-z0-9_+/=-]{40}")
+
+# The fields of MONGODB-OIDC that hold no secret.
+_OIDC: Final = frozenset({"n", "issuer", "clientId", "requestScopes"})
 
 
 @record
@@ -61,10 +67,34 @@ def masked(mechanism: str, message: bytes) -> tuple[str, bool]:
         # Who logs in is no secret; the password is all that follows (RFC 4616 section 2).
         shown = (printable(name.decode("utf-8", "backslashreplace")) for name in names[:2])
         return "\\0".join((*shown, HIDDEN)), True
+    if mechanism == "MONGODB-OIDC":
+        return _oidc(message)
     match = _SCRAM.fullmatch(text) if mechanism.startswith("SCRAM-") else None
     if match is None:
         return HIDDEN, True
     return (text, False) if match["before"] is None else (match["before"] + HIDDEN, True)
+
+
+def _oidc(message: bytes) -> tuple[str, bool]:
+    """A document of MONGODB-OIDC without its token; nothing of one that may hide a token."""
+    from sasl_tokens.bson import decode_document
+
+    shown: list[str] = []
+    try:
+        document = decode_document(message)
+    except PeerError:
+        return HIDDEN, True
+    for name, value in document.items():
+        parts = cast("list[object]", value) if isinstance(value, list) else [value]
+        texts = [part for part in parts if isinstance(part, str)]
+        text = " ".join(texts)
+        if name == "jwt":
+            shown.append(f"jwt: {HIDDEN}")
+        elif name in _OIDC and len(texts) == len(parts) and not _LIKE_A_TOKEN.search(text):
+            shown.append(f"{name}: {printable(text, 400)}")
+        else:
+            return HIDDEN, True
+    return f"{{{', '.join(shown)}}}", "jwt" in document
 
 
 def auth_event(

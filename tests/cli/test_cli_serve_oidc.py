@@ -1,0 +1,371 @@
+"""`sasl serve` and `sasl auth` with access tokens: providers, their keys, and SIGHUP."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli_runs import Sasl, Served
+from login_provider import CLIENT_SECRET, LoginProvider
+from sasl_cli.demo_provider import new_key
+
+ADA = {"sub": "ada", "aud": "mail", "groups": ["admins"]}
+TOKEN_MECHANISMS = ["MONGODB-OIDC", "OAUTHBEARER", "XOAUTH2"]
+
+
+@pytest.fixture
+def provider() -> Iterator[LoginProvider]:
+    """An identity provider on the loopback."""
+    with LoginProvider() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def users(sasl: Sasl) -> None:
+    """A store with one user: one that is configured has to be there."""
+    sasl.user("tim")
+
+
+def configured(sasl: Sasl, text: str) -> str:
+    """A configuration file with this text."""
+    config = sasl.folder / "sasl.toml"
+    config.write_text(text, "utf-8")
+    return str(config)
+
+
+def token_login(
+    sasl: Sasl, served: Served, token: str, *options: str, mechanism: str = "MONGODB-OIDC"
+) -> tuple[int, str]:
+    """`sasl auth` by a token from standard input; the status, and what it said."""
+    done = sasl.run(
+        "auth",
+        f"smtp://{served.address}",
+        "--mechanism",
+        mechanism,
+        "--token-file",
+        "-",
+        *options,
+        stdin=token.encode(),
+    )
+    assert token not in done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def hang_up(served: Served, word: str) -> None:
+    """Send SIGHUP, and wait until the server's log says `word`."""
+    assert served.process.stderr is not None
+    found = threading.Event()
+
+    def read() -> None:
+        for line in served.process.stderr or ():
+            served.log += line
+            if word in line:
+                found.set()
+                return
+
+    served.process.send_signal(signal.SIGHUP)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    assert found.wait(20), served.log
+    reader.join()
+
+
+# --- logins ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mechanism", TOKEN_MECHANISMS)
+def test_whoever_has_a_token_is_let_in(sasl: Sasl, provider: LoginProvider, mechanism: str) -> None:
+    """By each mechanism for tokens; a forged one is refused, and the log says why."""
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        options = ("--user", "ada", "--trace")
+        status, said = token_login(sasl, served, provider.token(ADA), *options, mechanism=mechanism)
+        assert status == 0, said
+        assert f"authenticated as ada by {mechanism}\n" in said
+        # A token that goes in clear is never passed over in silence.
+        assert "allow_cleartext is implied" in said
+        forged = provider.token(ADA, key=new_key())
+        status, said = token_login(sasl, served, forged, *options, mechanism=mechanism)
+        assert status == 1
+        assert "authentication failed" in said
+        served.end(signal.SIGTERM)
+    assert f"login OK: mechanism={mechanism} authid=corp/ada" in served.log
+    assert f"login BADAUTH: mechanism={mechanism}" in served.log
+    assert "not signed with key" in served.log
+
+
+def test_a_token_alone_chooses_a_mechanism(sasl: Sasl, provider: LoginProvider) -> None:
+    """Without --mechanism and --user it is one for tokens, and no password is asked for."""
+    config = configured(sasl, provider.toml())
+    (sasl.folder / "token").write_text(provider.token(ADA))
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        done = sasl.run("auth", f"smtp://{served.address}", "--token-file", "token")
+    assert done.returncode == 0
+    assert any(f"by {name}\n" in done.stdout for name in TOKEN_MECHANISMS)
+
+
+@pytest.mark.parametrize("by", ["option", "configuration"])
+def test_a_client_gets_its_token_itself(sasl: Sasl, provider: LoginProvider, by: str) -> None:
+    """By --credentials, or credentials_plugin: client credentials, over HTTP."""
+    secret = sasl.folder / "secret"
+    secret.write_text(CLIENT_SECRET)
+    table = (
+        f'[credentials.client_credentials]\nissuer = "{provider.issuer}"\nclient_id = "backup"\n'
+        f'client_secret_file = "{secret}"\nallow_loopback_http = true\n'
+    )
+    named = 'credentials_plugin = "client_credentials"\n' if by == "configuration" else ""
+    client = sasl.folder / "client.toml"
+    client.write_text(named + table, "utf-8")
+    options = ("--credentials", "client_credentials") if by == "option" else ()
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        url = f"smtp://{served.address}"
+        login = ("auth", url, "--mechanism", "MONGODB-OIDC", "--config", str(client), *options)
+        done = sasl.run(*login)
+        assert done.returncode == 0, done.stderr
+        # A token in hand goes before the source that is configured.
+        if by == "configuration":
+            asked = len(provider.forms)
+            status, _ = token_login(sasl, served, provider.token(ADA), "--config", str(client))
+            assert (status, len(provider.forms)) == (0, asked)
+        served.end(signal.SIGTERM)
+    assert "authid=corp/backup" in served.log
+    assert CLIENT_SECRET not in served.log + done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--mechanism", "OAUTHBEARER"), "OAUTHBEARER takes an access token: --token-file"),
+        (("--mechanism", "MONGODB-OIDC", "--user", "ada"), "takes an access token"),
+        (("--token-file", "a", "--credentials", "b"), "exclude each other"),
+        (("--token-file", "a", "-p"), "exclude each other"),
+        (("--token-file", "nowhere"), "nowhere: cannot be read"),
+        ((), "or an access token"),
+    ],
+)
+def test_what_a_login_by_token_lacks_is_told(
+    sasl: Sasl, options: tuple[str, ...], told: str
+) -> None:
+    """Before anybody is connected to."""
+    done = sasl.run("auth", "smtp://127.0.0.1:1", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+
+
+def test_a_driver_of_mongodbs_is_let_in(sasl: Sasl, provider: LoginProvider) -> None:
+    """`sasl serve mongodb`: PyMongo logs in by its own MONGODB-OIDC, and is who the token says."""
+    from pymongo import MongoClient
+    from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
+
+    class Machine(OIDCCallback):
+        def fetch(self, context: OIDCCallbackContext) -> OIDCCallbackResult:
+            return OIDCCallbackResult(access_token=provider.token(ADA))
+
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db), profile="mongodb") as served:
+        client: MongoClient[dict[str, object]] = MongoClient(
+            "127.0.0.1",
+            served.port,
+            authMechanism="MONGODB-OIDC",
+            authMechanismProperties={"OIDC_CALLBACK": Machine()},
+            directConnection=True,
+            serverSelectionTimeoutMS=10_000,
+        )
+        with client:
+            status = client.admin.command("connectionStatus")["authInfo"]
+        assert served.end(signal.SIGTERM) == 0
+    assert status["authenticatedUsers"] == [{"user": "corp/ada", "db": "$external"}]
+    assert status["authenticatedUserRoles"] == [{"role": "corp/admins", "db": "admin"}]
+
+
+def test_without_providers_no_token_is_taken(sasl: Sasl) -> None:
+    """The mechanisms are not offered, and nothing is fetched."""
+    with sasl.serving("--db", str(sasl.db)) as served:
+        status, said = token_login(sasl, served, "a.b.c")
+        assert status == 1
+        assert "does not offer MONGODB-OIDC" in said
+
+
+# --- where the providers are said --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["json", "file"])
+def test_the_command_line_says_which_providers(
+    sasl: Sasl, provider: LoginProvider, how: str
+) -> None:
+    """As MongoDB's JSON, or the name of a file with it."""
+    given = provider.json()
+    if how == "file":
+        (sasl.folder / "providers.json").write_text(given)
+        given = "@providers.json"
+    with sasl.serving("--oidc-identity-providers", given, "--db", str(sasl.db)) as served:
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+
+
+def test_the_command_line_goes_before_the_configuration(
+    sasl: Sasl, provider: LoginProvider
+) -> None:
+    """What it says replaces the configured providers, all of them."""
+    config = configured(sasl, provider.toml(audience="other"))
+    given = ("--config", config, "--oidc-identity-providers", provider.json())
+    with sasl.serving(*given, "--db", str(sasl.db)) as served:
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+        assert token_login(sasl, served, provider.token({**ADA, "aud": "other"}))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ('[{"issuer": "https://a"}]', "[0].audience: required"),
+        ("[}", "not JSON"),
+        ("{}", "expected an array of identity providers"),
+        ("@nowhere.json", "nowhere.json"),
+        ("@", "the name of a file goes behind @"),
+    ],
+)
+def test_a_server_with_wrong_providers_does_not_start(sasl: Sasl, given: str, told: str) -> None:
+    """1, and a line that begins with the index of the provider, before anybody is let in."""
+    done = sasl.run("serve", "smtp", "--listen", "127.0.0.1:0", "--oidc-identity-providers", given)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+def test_an_issuer_that_is_away_is_a_warning(sasl: Sasl, provider: LoginProvider) -> None:
+    """The server starts and says so, and others log in."""
+    provider.hidden = True
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        assert sasl.log_in(f"smtp://{served.address}").returncode == 0
+        status, said = token_login(sasl, served, provider.token(ADA))
+        assert status == 1
+        # An outage is not a wrong token.
+        assert "authentication failed" not in said
+        served.end(signal.SIGTERM)
+    assert f"the keys of {provider.issuer} cannot be had now" in served.log
+
+
+def test_the_keys_are_there_before_the_first_login(sasl: Sasl, provider: LoginProvider) -> None:
+    """They are fetched at the start, once, and no login waits for them."""
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        end = time.monotonic() + 20
+        while "/keys" not in provider.served and time.monotonic() < end:
+            time.sleep(0.02)
+        for _ in range(2):
+            assert token_login(sasl, served, provider.token(ADA))[0] == 0
+    assert provider.served.count("/keys") == 1
+
+
+# --- SIGHUP ------------------------------------------------------------------------------------
+
+
+def test_sighup_takes_other_providers_over(sasl: Sasl, provider: LoginProvider) -> None:
+    """What the file says now counts for the next login; nobody else notices."""
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+        configured(sasl, provider.toml(audience="other", prefix="new"))
+        hang_up(served, "1 identity providers configured")
+        assert token_login(sasl, served, provider.token(ADA))[0] == 1
+        assert token_login(sasl, served, provider.token({**ADA, "aud": "other"}))[0] == 0
+        assert served.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ('[[identity_providers]]\nissuer = "https://a"\n', "[0].audience: required"),
+        ("allow_anonymos = true\n", "allow_anonymos"),
+        ("=\n", "sasl.toml"),
+        (None, "sasl.toml"),
+    ],
+)
+def test_what_sighup_finds_wrong_is_logged(
+    sasl: Sasl, provider: LoginProvider, change: str | None, told: str
+) -> None:
+    """The old providers go on to serve, whatever became of the file."""
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        if change is None:
+            Path(config).unlink()
+        else:
+            configured(sasl, change)
+        hang_up(served, "the old ones go on")
+        assert told in served.log
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+
+
+def test_sighup_may_take_the_last_provider_away(sasl: Sasl, provider: LoginProvider) -> None:
+    """Then no token is good any more; passwords are as before; and it may come back."""
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+        configured(sasl, "")
+        hang_up(served, "0 identity providers configured")
+        assert token_login(sasl, served, provider.token(ADA))[0] == 1
+        assert sasl.log_in(f"smtp://{served.address}").returncode == 0
+        configured(sasl, provider.toml())
+        hang_up(served, "1 identity providers configured")
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+
+
+def test_sighup_reads_the_file_of_the_command_line_again(
+    sasl: Sasl, provider: LoginProvider
+) -> None:
+    """The file behind @ is read anew each time."""
+    file = sasl.folder / "providers.json"
+    file.write_text(json.dumps([]))
+    given = ("--oidc-identity-providers", "@providers.json")
+    with sasl.serving(*given, "--db", str(sasl.db)) as served:
+        assert token_login(sasl, served, provider.token(ADA))[0] == 1
+        file.write_text(provider.json())
+        hang_up(served, "1 identity providers configured")
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+
+
+def test_sighup_may_bring_the_first_provider(sasl: Sasl, provider: LoginProvider) -> None:
+    """Without any nothing changes; from the first one on, what takes tokens is offered."""
+    config = configured(sasl, "")
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        hang_up(served, "there are none, as before")
+        assert "does not offer" in token_login(sasl, served, provider.token(ADA))[1]
+        configured(sasl, provider.toml())
+        hang_up(served, "1 identity providers configured")
+        assert token_login(sasl, served, provider.token(ADA))[0] == 0
+        assert sasl.log_in(f"smtp://{served.address}").returncode == 0
+        assert served.end(signal.SIGTERM) == 0
+
+
+def test_a_hanging_issuer_delays_neither_start_nor_end(sasl: Sasl) -> None:
+    """Whoever hangs while the keys are fetched keeps nobody waiting, the end of it all neither."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        table = {
+            "issuer": address,
+            "audience": "mail",
+            "authNamePrefix": "corp",
+            "useAuthorizationClaim": False,
+            "supportsHumanFlows": False,
+            "allowLoopbackHttp": True,
+        }
+        began = time.monotonic()
+        given = ("--oidc-identity-providers", json.dumps([table]), "--db", str(sasl.db))
+        with sasl.serving(*given) as served:
+            silent.settimeout(10)
+            asked, _ = silent.accept()
+            with asked:
+                assert sasl.log_in(f"smtp://{served.address}").returncode == 0
+                assert served.end(signal.SIGTERM) == 0
+        # The fetch alone may take ten seconds.
+        assert time.monotonic() - began < 9

@@ -1,0 +1,478 @@
+"""`sasl token`: what inspect shows, whom validate believes, where fetch leaves a token."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli_runs import Sasl
+from login_provider import CLIENT_SECRET, LoginProvider
+from sasl_cli.demo_provider import new_key
+from sasl_cli.token_inspect import UNVERIFIED, distance, moment
+
+ADA = {"sub": "ada", "aud": "mail", "groups": ["admins", "b c"]}
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[LoginProvider]:
+    """An identity provider on the loopback."""
+    with LoginProvider() as started:
+        yield started
+
+
+def signature(token: str) -> str:
+    """The last part of a token."""
+    return token.rpartition(".")[2]
+
+
+def inspect(sasl: Sasl, token: str, *options: str) -> tuple[int, str, str]:
+    done = sasl.run("token", "inspect", *options, stdin=token.encode())
+    assert signature(token) not in done.stdout + done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+# --- inspect -----------------------------------------------------------------------------------
+
+
+def test_inspect_says_first_that_nobody_checked(sasl: Sasl, provider: LoginProvider) -> None:
+    """The first line says it, a forged token gets the same output, and 0 is no verdict."""
+    honest = provider.token(ADA)
+    forged = provider.token(ADA, key=new_key())
+    for token in (honest, forged):
+        status, out, err = inspect(sasl, f"{token}\n")
+        assert (status, err) == (0, "")
+        assert out.splitlines()[0] == f"{UNVERIFIED}."
+        assert "not checked, and not shown" in out
+        assert "valid" not in out.lower()
+        for shown in ("EdDSA", "demo-key-1", provider.issuer, "ada", '["admins", "b c"]'):
+            assert shown in out
+
+
+def test_inspect_tells_times_in_utc(sasl: Sasl, provider: LoginProvider) -> None:
+    """Claims that are times stand with the moment that they mean, and how far that is."""
+    exp = int(time.time()) + 7200 + 30
+    _, out, _ = inspect(sasl, provider.token({**ADA, "exp": exp, "nbf": 1661374077}))
+    assert f"exp     {exp}  {moment(exp)}, in 2 hours\n" in out
+    assert "nbf     1661374077  2022-08-24 20:47:57 UTC, " in out
+    assert "nothing; but that says nothing of the signature" in out
+
+
+@pytest.mark.parametrize(
+    ("claims", "problem"),
+    [
+        ({"exp": 1661374077}, "expired "),
+        ({"exp": 1e9}, "exp is not an integer"),
+        ({"exp": 10**15}, "exp is later than the year 9999"),
+        ({"exp": True}, "exp is not an integer"),
+        ({"nbf": 4102444800}, "not valid before 2100-01-01 00:00:00 UTC"),
+        ({"iat": 4102444800}, "issued in the future"),
+        ({"aud": None}, "claim aud"),
+        ({"iss": ""}, "claim iss"),
+        ({"at_hash": "x"}, "an ID token"),
+    ],
+)
+def test_inspect_says_what_looks_wrong(
+    sasl: Sasl, provider: LoginProvider, claims: dict[str, object], problem: str
+) -> None:
+    """What every server would refuse is told; the exit status stays 0."""
+    status, out, err = inspect(sasl, provider.token({**ADA, **claims}))
+    assert (status, err) == (0, "")
+    assert problem in out.partition("what looks wrong\n")[2]
+
+
+def test_inspect_as_json_is_for_programs(sasl: Sasl, provider: LoginProvider) -> None:
+    """`verified` is false, whatever the token; header, claims, times and problems are there."""
+    token = provider.token({**ADA, "exp": 1661374077})
+    status, out, _ = inspect(sasl, token, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["verified"] is False
+    assert found["warning"] == UNVERIFIED
+    assert found["header"] == {"typ": "JWT", "alg": "EdDSA", "kid": "demo-key-1"}
+    assert found["claims"]["groups"] == ["admins", "b c"]
+    assert found["times"]["exp"] == "2022-08-24 20:47:57 UTC"
+    assert len(found["problems"]) == 1
+
+
+def test_inspect_escapes_what_a_terminal_would_obey(sasl: Sasl, provider: LoginProvider) -> None:
+    """Control characters of a claim or a claim's name never reach the terminal."""
+    token = provider.token({**ADA, "name": "\x1b[2J\u202e", "\x1b]0;x": [{"a": "\x9b"}]})
+    for options in ((), ("--json",)):
+        _, out, _ = inspect(sasl, token, *options)
+        assert all(each.isprintable() or each == "\n" for each in out)
+
+
+def test_a_token_is_not_taken_from_the_command_line(sasl: Sasl, provider: LoginProvider) -> None:
+    """One that stands there is refused with the reason, and is not repeated."""
+    token = provider.token(ADA)
+    for command in ("inspect", "validate"):
+        done = sasl.run("token", command, token)
+        assert done.returncode == 1
+        assert "every user of this machine can read" in done.stderr
+        assert token not in done.stdout + done.stderr
+
+
+def test_a_token_comes_from_a_file_or_a_pipe(sasl: Sasl, provider: LoginProvider) -> None:
+    """With `--file`, with `-`, and with a line break or blanks around it."""
+    token = provider.token(ADA)
+    (sasl.folder / "token").write_text(f" {token}\r\n")
+    outputs = {
+        sasl.run("token", "inspect", "--file", "token").stdout,
+        sasl.run("token", "inspect", "-", stdin=token.encode()).stdout,
+        sasl.run("token", "inspect", "--file", "-", stdin=f"\n{token} ".encode()).stdout,
+    }
+    assert len(outputs) == 1
+    assert "ada" in outputs.pop()
+
+
+@pytest.mark.parametrize(
+    ("stdin", "told"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"a b", "one word"),
+        (b"secret-\xff", "one word"),
+        (b"secret-\xc3\xa9", "one word"),
+        (b"secret\x00", "one word"),
+        (b"secret" * 12_000, "65536"),
+        (b"secret", "token-malformed"),
+        (b"secret.secret.secret", "token-malformed"),
+        (b"e30.e30.e30", "token-algorithm"),
+        (b"eyJhbGciOiJub25lIn0.e30.", "token-algorithm"),
+    ],
+)
+def test_what_is_no_token_is_told_in_a_line(sasl: Sasl, stdin: bytes, told: str) -> None:
+    """1, a line that says why, and nothing of what was read."""
+    done = sasl.run("token", "inspect", stdin=stdin)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_told(sasl: Sasl) -> None:
+    """Of the token and of the keys: the file and the reason."""
+    done = sasl.run("token", "inspect", "--file", "nowhere")
+    assert done.returncode == 1
+    assert "nowhere: cannot be read: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 seconds ago"),
+        (-30, "30 seconds ago"),
+        (90, "in 90 seconds"),
+        (600, "in 10 minutes"),
+        (-9000, "2 hours ago"),
+        (200000, "in 2 days"),
+    ],
+)
+def test_distances_are_told_in_units_of_people(seconds: float, words: str) -> None:
+    """Seconds, minutes, hours, days; ahead or back."""
+    assert distance(seconds) == words
+
+
+# --- validate ----------------------------------------------------------------------------------
+
+
+def by_options(provider: LoginProvider) -> list[str]:
+    return [
+        "token",
+        "validate",
+        "--issuer",
+        provider.issuer,
+        "--audience",
+        "mail",
+        "--allow-loopback-http",
+    ]
+
+
+def test_validate_says_whom_a_token_names(sasl: Sasl, provider: LoginProvider) -> None:
+    """0; issuer, audience, name, roles, expiry; names bare where no configuration has a prefix."""
+    token = provider.token(ADA)
+    done = sasl.run(*by_options(provider), "--roles-claim", "groups", stdin=token.encode())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("valid: the signature was checked")
+    assert "authid     ada\n" in done.stdout
+    assert 'roles      ["admins", "b c"]\n' in done.stdout
+    assert "in 5 minutes" in done.stdout
+    assert token not in done.stdout
+
+
+def test_validate_goes_by_the_configuration(sasl: Sasl, provider: LoginProvider) -> None:
+    """Names and roles as a server with that configuration gives them."""
+    config = sasl.folder / "sasl.toml"
+    config.write_text(provider.toml(), "utf-8")
+    done = sasl.run(
+        "token", "validate", "--config", str(config), "--json", stdin=provider.token(ADA).encode()
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["valid"] is True
+    assert found["authid"] == "corp/ada"
+    assert found["principal"] == "ada"
+    assert found["database"] == "$external"
+    assert found["roles"] == ["admin.corp/admins", "admin.corp/b c"]
+
+
+def test_validate_tells_whose_roles_come_from_the_stores(
+    sasl: Sasl, provider: LoginProvider
+) -> None:
+    """Without a claim of roles the user has to be in the stores, and that is said."""
+    done = sasl.run(*by_options(provider), stdin=provider.token(ADA).encode())
+    assert done.returncode == 0
+    assert "those of the stores, which have to know the user" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("claims", "options", "code"),
+    [
+        ({"exp": 1661374077}, (), "token-expired"),
+        ({"aud": "other"}, (), "token-audience"),
+        ({"iss": "http://127.0.0.1:1"}, (), "token-issuer"),
+        ({"sub": None}, (), "token-claim-type"),
+        ({}, ("--roles-claim", "roles"), "token-claim-missing"),
+        ({}, ("--principal-claim", "oid"), "token-claim-missing"),
+        ({"at_hash": "x"}, (), "token-id-token"),
+    ],
+)
+def test_validate_says_why_not(
+    sasl: Sasl,
+    provider: LoginProvider,
+    claims: dict[str, object],
+    options: tuple[str, ...],
+    code: str,
+) -> None:
+    """1, and the code and the detail that a peer never hears."""
+    token = provider.token({**ADA, **claims})
+    done = sasl.run(*by_options(provider), *options, stdin=token.encode())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"sasl: not valid: {code}: ")
+    done = sasl.run(*by_options(provider), *options, "--json", stdin=token.encode())
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["valid"] is False
+
+
+def test_validate_refuses_a_forged_token(sasl: Sasl, provider: LoginProvider) -> None:
+    """Signed with another key under the same identifier: not valid, whatever it says."""
+    token = provider.token(ADA, key=new_key())
+    done = sasl.run(*by_options(provider), stdin=token.encode())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "token-signature" in done.stderr
+
+
+def test_validate_says_when_nobody_can_know(sasl: Sasl, provider: LoginProvider) -> None:
+    """3 when the keys cannot be fetched: that is no verdict on the token."""
+    token = provider.token(ADA)
+    nowhere = (*by_options(provider), "--jwks-uri", "http://127.0.0.1:1/keys")
+    done = sasl.run(*nowhere, stdin=token.encode())
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("sasl: nobody can say now: ")
+    done = sasl.run(*nowhere, "--json", stdin=token.encode())
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["valid"] is None
+
+
+def test_validate_with_a_file_of_keys_asks_nobody(sasl: Sasl, provider: LoginProvider) -> None:
+    """The key set comes from the file, and no request is made."""
+    (sasl.folder / "keys").write_text(json.dumps(provider.document("/keys")))
+    before = len(provider.served)
+    done = sasl.run(
+        *by_options(provider), "--jwks-file", "keys", stdin=provider.token(ADA).encode()
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(provider.served) == before
+
+
+def test_validate_with_a_file_that_holds_no_keys(sasl: Sasl, provider: LoginProvider) -> None:
+    """A key set that is none: nobody can say, and why."""
+    (sasl.folder / "keys").write_text("{}")
+    done = sasl.run(
+        *by_options(provider), "--jwks-file", "keys", stdin=provider.token(ADA).encode()
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "key-set" in done.stderr
+
+
+def test_validate_takes_http_only_where_it_is_allowed(sasl: Sasl, provider: LoginProvider) -> None:
+    """Without --allow-loopback-http the issuer's address is refused."""
+    options = [each for each in by_options(provider) if each != "--allow-loopback-http"]
+    done = sasl.run(*options, stdin=provider.token(ADA).encode())
+    assert done.returncode == 1
+    assert "allowLoopbackHttp" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "no identity provider is configured for 'sasl'"),
+        (("--issuer", "https://a"), "go together"),
+        (("--audience", "a"), "go together"),
+        (("--ca-file", "a"), "needs both"),
+        (
+            (
+                "--issuer",
+                "https://a",
+                "--audience",
+                "a",
+                "--jwks-file",
+                "f",
+                "--jwks-uri",
+                "https://b",
+            ),
+            "exclude",
+        ),
+    ],
+)
+def test_validate_needs_a_provider(sasl: Sasl, options: tuple[str, ...], told: str) -> None:
+    """What is given by halves, twice or not at all is told."""
+    done = sasl.run("token", "validate", *options, stdin=b"e30.e30.e30")
+    assert done.returncode == 1
+    assert told in done.stderr
+
+
+def test_validate_accepts_at_jwt_only_where_told(sasl: Sasl, provider: LoginProvider) -> None:
+    """The type of RFC 9068 takes its option."""
+    token = provider.token(ADA, typ="at+jwt")
+    refused = sasl.run(*by_options(provider), stdin=token.encode())
+    assert refused.returncode == 1
+    assert "token-type" in refused.stderr
+    taken = sasl.run(*by_options(provider), "--accept-at-jwt", stdin=token.encode())
+    assert taken.returncode == 0
+
+
+# --- fetch -------------------------------------------------------------------------------------
+
+
+def by_secret(sasl: Sasl, provider: LoginProvider) -> list[str]:
+    secret = sasl.folder / "secret"
+    secret.write_text(f"{CLIENT_SECRET}\n")
+    secret.chmod(0o600)
+    return [
+        "token",
+        "fetch",
+        "--issuer",
+        provider.issuer,
+        "--client-id",
+        "backup",
+        "--client-secret-file",
+        str(secret),
+        "--allow-loopback-http",
+    ]
+
+
+def test_fetch_gives_a_pipe_the_access_token(sasl: Sasl, provider: LoginProvider) -> None:
+    """By client credentials: the access token and nothing else, never the ID token beside it."""
+    done = sasl.run(
+        *by_secret(sasl, provider), "--scope", "mail", "--scope", "send", "--resource", "urn:mail"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{provider.issued[-1]}\n"
+    form = provider.forms[-1]
+    assert form["grant_type"] == ["client_credentials"]
+    assert form["scope"] == ["mail send"]
+    assert form["resource"] == ["urn:mail"]
+    assert b64decode(provider.basic[-1]).decode() == f"backup:{CLIENT_SECRET}"
+    assert CLIENT_SECRET not in done.stdout + done.stderr
+    validated = sasl.run(*by_options(provider), stdin=done.stdout.encode())
+    assert validated.returncode == 0
+
+
+def test_fetch_makes_a_file_of_its_owners(sasl: Sasl, provider: LoginProvider) -> None:
+    """New, mode 0600 whatever the umask; one that is there, or a link, is left alone."""
+    before = os.umask(0)
+    try:
+        done = sasl.run(*by_secret(sasl, provider), "--output", "token")
+    finally:
+        os.umask(before)
+    made = sasl.folder / "token"
+    assert done.returncode == 0
+    assert made.read_text() == f"{provider.issued[-1]}\n"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert "an access token, a JWT, " in done.stdout
+    assert provider.issued[-1] not in done.stdout + done.stderr
+    (sasl.folder / "link").symlink_to("elsewhere")
+    for name in ("token", "link", "no/such"):
+        refused = sasl.run(*by_secret(sasl, provider), "--output", name)
+        assert refused.returncode == 1
+        assert "--output makes a new file" in refused.stderr
+    assert not (sasl.folder / "elsewhere").exists()
+
+
+def test_fetch_does_not_show_a_terminal_the_token(sasl: Sasl, provider: LoginProvider) -> None:
+    """A terminal gets a summary, and the token only with --show."""
+    code = """
+    import sys
+    from sasl_cli.app import run
+
+    sys.stdout.isatty = lambda: True
+    sys.exit(run(sys.argv[1:]))
+    """
+    done = sasl.run(*by_secret(sasl, provider), code=code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert provider.issued[-1] not in done.stdout
+    assert "an access token, a JWT, " in done.stdout
+    assert "--show" in done.stdout
+    done = sasl.run(*by_secret(sasl, provider), "--show", code=code)
+    assert done.stdout == f"{provider.issued[-1]}\n"
+
+
+def test_fetch_goes_by_the_configuration(sasl: Sasl, provider: LoginProvider) -> None:
+    """`credentials_plugin` and its table, and an option on top of them."""
+    (sasl.folder / "here").write_text("first.token")
+    config = sasl.folder / "sasl.toml"
+    config.write_text(
+        'credentials_plugin = "token_file"\n[credentials.token_file]\npath = "here"\n'
+    )
+    done = sasl.run("token", "fetch", "--config", str(config))
+    assert (done.returncode, done.stdout) == (0, "first.token\n")
+    done = sasl.run("token", "fetch", "--config", str(config), "--scope", "x")
+    assert done.returncode == 1
+    assert "scope" in done.stderr
+
+
+def test_fetch_asks_the_environment(sasl: Sasl) -> None:
+    """A source that has no options, by its name."""
+    (sasl.folder / "of-a-test").write_text("a.b.c\n")
+    done = sasl.run(
+        "token", "fetch", "--source", "oidc_test", environment={"OIDC_TOKEN_FILE": "of-a-test"}
+    )
+    assert (done.returncode, done.stdout) == (0, "a.b.c\n")
+
+
+def test_fetch_tells_a_refusal_from_an_outage(sasl: Sasl, provider: LoginProvider) -> None:
+    """1 when the provider refuses us, 3 when it cannot be asked; the secret is in neither."""
+    options = by_secret(sasl, provider)
+    Path(options[-2]).write_text("wrong-secret")
+    done = sasl.run(*options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "invalid_client" in done.stderr
+    assert "wrong-secret" not in done.stderr
+    options[3] = "http://127.0.0.1:1"
+    done = sasl.run(*options)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("sasl: no token: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "where from?"),
+        (("--source", "nobody"), "nobody"),
+        (("--source", "token_file"), "credentials.token_file.path"),
+        (("--output", "a", "--show"), "exclude each other"),
+    ],
+)
+def test_fetch_needs_a_source(sasl: Sasl, options: tuple[str, ...], told: str) -> None:
+    """What is missing is named."""
+    done = sasl.run("token", "fetch", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
