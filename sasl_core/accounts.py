@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _UNAVAIL = Result.UNAVAIL
+_NOBODY = Found(Result.NOUSER)
 
 __all__ = [
     "PASSWORD_LIMIT",
@@ -167,9 +168,17 @@ def look_up_at_once(core: ServerCore, identity: str, properties: tuple[str, ...]
     raise failure
 
 
+def _nobody(user: UserName, names: Sequence[str]) -> Found:
+    """What no store knows."""
+    del user, names
+    return _NOBODY
+
+
 def _read_at_once(
     stores: Sequence[AuxpropPlug],
 ) -> Callable[[UserName, Sequence[str]], Found] | None:
+    if not stores:
+        return _nobody
     if len(stores) == 1:
         store = stores[0]
         # One that has a look-up of its own is asked by that.

@@ -146,7 +146,11 @@ class Configuration:
             plugins = {key: dict(options) for key, options in self._settings.plugins.items()}
             for key, options in over.plugins.items():
                 plugins.setdefault(key, {}).update(options)
-            settings = Settings({**self._settings.core, **over.core}, plugins, self.applications)
+            core = dict(self._settings.core)
+            if not over.core.keys().isdisjoint(_ONE_OF):
+                # The one that is given takes the place of the other.
+                core = {key: setting for key, setting in core.items() if key not in _ONE_OF}
+            settings = Settings({**core, **over.core}, plugins, self.applications)
             return type(self)(
                 self.appname,
                 settings,
@@ -231,6 +235,10 @@ class Configuration:
                 and not (key.endswith("mech_list") and base_name(name) in known)
             ]
         return tuple(errors)
+
+
+_ONE_OF: Final = frozenset({"identity_providers", "identity_providers_file"})
+"""Keys that say the same in two ways."""
 
 
 def _not_installed(name: str, known: Collection[str]) -> str:

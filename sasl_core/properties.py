@@ -33,8 +33,8 @@ class PropertyContext(Sealed):
     __slots__ = ("_values",)
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        # None: requested, not found.
-        self._values: dict[str, list[bytearray] | None] = dict.fromkeys(names)
+        # None: requested, not found. A tuple: granted, and no secret.
+        self._values: dict[str, list[bytearray] | tuple[bytes, ...] | None] = dict.fromkeys(names)
 
     def request(self, *names: str) -> None:
         """Ask for `names`, each once; what was found for them before is forgotten."""
@@ -56,6 +56,10 @@ class PropertyContext(Sealed):
             raise UsageError(f"property {name!r} was not requested")
         self._values[name] = [bytearray(value) for value in values]
 
+    def grant(self, name: str, values: tuple[bytes, ...]) -> None:
+        """Record what somebody vouches for, requested or not; no secret, so it is not copied."""
+        self._values[name] = values
+
     def get(self, name: str) -> tuple[bytes, ...]:
         """The values of `name`; empty when it was not found or not requested."""
         return tuple(map(bytes, self._values.get(name) or ()))
@@ -68,8 +72,9 @@ class PropertyContext(Sealed):
         """Overwrite the values of `name` with zeros and forget them; the request stays."""
         values = self._values.get(name)
         if values:
-            for value in values:
-                value[:] = bytes(len(value))
+            if not isinstance(values, tuple):
+                for value in values:
+                    value[:] = bytes(len(value))
             self._values[name] = None
 
     def erase_all(self, names: Iterable[str], but: Collection[str] = ()) -> None:
@@ -84,7 +89,7 @@ class PropertyContext(Sealed):
         """An independent copy."""
         copy = PropertyContext()
         copy._values = {
-            name: None if values is None else [bytearray(value) for value in values]
+            name: [bytearray(value) for value in values] if isinstance(values, list) else values
             for name, values in self._values.items()
         }
         return copy

@@ -184,6 +184,8 @@ class TokenCache:
             )
         value = check_token(token.value)
         until = token.expires_at
+        if until is not None and not _is_time(until):
+            raise UsageError("expires_at of an AccessToken is no time", code="bad-token")
         if until is not None:
             life = until - self._clock()
             until -= min(MARGIN, max(life, 0.0) / 10)
@@ -247,6 +249,11 @@ class TokenCache:
             return (yield from source.token(request))
         finally:
             self._left = self._monotonic()
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is seconds since the epoch: a negative life is no life, and NaN never ends."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12
 
 
 def _refreshing(request: TokenRequest, refresh: str, asked: Asked) -> TokenRequest:

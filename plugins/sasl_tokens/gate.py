@@ -24,6 +24,7 @@ __all__ = [
     "KID_LIMIT",
     "TOKEN_LIMIT",
     "OpenedToken",
+    "check_type",
     "open_token",
     "read_claims",
 ]
@@ -49,9 +50,21 @@ _ACCESS_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
 class OpenedToken:
-    """A token whose form and header were checked; nothing in it is to be believed yet."""
+    """A token whose form and header were checked; nothing in it is to be believed yet.
 
-    __slots__ = ("alg", "header", "kid", "payload", "signature", "signed", "signing_input")
+    `claims` are what `read_claims` has read of the payload, None until it has.
+    """
+
+    __slots__ = (
+        "alg",
+        "claims",
+        "header",
+        "kid",
+        "payload",
+        "signature",
+        "signed",
+        "signing_input",
+    )
 
     def __init__(
         self,
@@ -70,6 +83,7 @@ class OpenedToken:
         self.signing_input: Final = signing_input
         self.payload: Final = payload
         self.signature: Final = signature
+        self.claims: dict[str, object] | None = None
 
     def __repr__(self) -> str:
         return f"<OpenedToken signed by {self.alg}>"
@@ -118,6 +132,16 @@ def open_token(token: str, *, accept_at_jwt: bool = False) -> OpenedToken:
     return OpenedToken(token, header, alg, kid, data[: data.rindex(b".")], payload, signature)
 
 
+def check_type(opened: OpenedToken, *, accept_at_jwt: bool) -> None:
+    """Check the type of a token that was opened with all of them let through.
+
+    Raises:
+        TokenError: token-type.
+    """
+    if not accept_at_jwt and "typ" in opened.header:
+        _check_type(opened.header["typ"], _TYPES)
+
+
 def _check_type(kind: object, allowed: frozenset[str]) -> None:
     if not isinstance(kind, str) or kind.lower() not in allowed:
         hint = ""
@@ -132,7 +156,10 @@ def read_claims(opened: OpenedToken) -> dict[str, object]:
     Raises:
         TokenError: token-malformed: they are no strict JSON object.
     """
-    return _object(opened.payload, "the token's payload")
+    claims = opened.claims
+    if claims is None:
+        claims = opened.claims = _object(opened.payload, "the token's payload")
+    return claims
 
 
 def _object(data: bytes, what: str) -> dict[str, object]:

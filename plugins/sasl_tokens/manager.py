@@ -199,11 +199,11 @@ class IDPManager:
             roster = self._roster
             if plain_names and roster.plain_problem is not None:
                 raise ConfigError(roster.plain_problem, key="identity_providers")
-            issuer, audiences = peek_issuer_and_audience(token)
-            provider = roster.find(issuer, audiences)
+            peeked = peek_issuer_and_audience(token)
+            provider = roster.find(peeked.issuer, peeked.audiences)
             if provider.refresher.polls:
                 yield from self._polling.in_place(provider.refresher)
-            bearer = yield from provider.validate(token)
+            bearer = yield from provider.validate(peeked)
             # While keys were fetched another configuration may have come.
             if self._roster is roster:
                 return granted(provider, bearer, namespaces, plain_names=plain_names), roster

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sasl_core.plugin import Needs
     from sasl_tokens.config import IdentityProviderConfig
     from sasl_tokens.refresher import IDPJWKSRefresher
+    from sasl_tokens.token import PeekedToken
 
 __all__ = ["Bearer", "IdentityProvider"]
 
@@ -74,7 +75,7 @@ class IdentityProvider:
         pattern = self._pattern
         return pattern is not None and len(hint) <= TEXT_LIMIT and pattern.search(hint) is not None
 
-    def validate(self, token: str) -> Needs[Bearer]:
+    def validate(self, token: PeekedToken) -> Needs[Bearer]:
         """Validate a token of this provider.
 
         Raises:

@@ -10,7 +10,7 @@ Source: RFC 7519 sections 4 and 7.2, RFC 8725, RFC 9068 section 4.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import printable, record
 from sasl_tokens.claims import (
@@ -22,7 +22,7 @@ from sasl_tokens.claims import (
     frozen_claims,
 )
 from sasl_tokens.errors import TokenError
-from sasl_tokens.gate import open_token, read_claims
+from sasl_tokens.gate import check_type, open_token, read_claims
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ __all__ = [
     "DEFAULT",
     "Inspection",
     "JWSValidatedToken",
+    "PeekedToken",
     "TokenRules",
     "inspect_unverified",
     "peek_issuer_and_audience",
@@ -83,7 +84,7 @@ class JWSValidatedToken:
     @classmethod
     def obtain(
         cls,
-        token: str,
+        token: str | PeekedToken,
         manager: JWKManager,
         *,
         now: float | None = None,
@@ -95,7 +96,11 @@ class JWSValidatedToken:
             TokenError: it is refused.
             BackendError: the keys cannot be fetched.
         """
-        opened = open_token(token, accept_at_jwt=options.accept_at_jwt)
+        if isinstance(token, PeekedToken):
+            opened = token.opened
+            check_type(opened, accept_at_jwt=options.accept_at_jwt)
+        else:
+            opened = open_token(token, accept_at_jwt=options.accept_at_jwt)
         if manager.validator(opened.kid) is None:
             _ = yield from manager.just_in_time(opened.kid)
         made = cls.__new__(cls)
@@ -174,18 +179,31 @@ class JWSValidatedToken:
         )
 
 
-def peek_issuer_and_audience(
-    token: str, *, accept_at_jwt: bool = True
-) -> tuple[str, tuple[str, ...]]:
+class PeekedToken:
     """Issuer and audiences of a token that nobody has validated.
 
+    `opened` is for `JWSValidatedToken.obtain`, which need not take it apart again.
+    """
+
+    __slots__ = ("audiences", "issuer", "opened")
+
+    def __init__(self, opened: OpenedToken, issuer: str, audiences: tuple[str, ...]) -> None:
+        self.opened: Final = opened
+        self.issuer: Final = issuer
+        self.audiences: Final = audiences
+
+
+def peek_issuer_and_audience(token: str) -> PeekedToken:
+    """Look at issuer and audiences of a token that nobody has validated.
+
     For `IDPManager` alone, which chooses the keys by them and compares both again with what
-    the validated token says. Nothing else of the token can be had here.
+    the validated token says. Nothing else of the token is to be read of it.
 
     Raises:
         TokenError: the token does not pass the gate, or has not these claims.
     """
-    return check_identity(read_claims(open_token(token, accept_at_jwt=accept_at_jwt)))
+    opened = open_token(token, accept_at_jwt=True)
+    return PeekedToken(opened, *check_identity(read_claims(opened)))
 
 
 @record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sasl_core import accounts
 from sasl_core.core import ServerCore
@@ -14,6 +14,7 @@ from sasl_core.flags import SetpassFlag
 from sasl_core.negotiation import Reply, ServerNegotiation
 from sasl_core.results import Result
 from sasl_core.runners.aio import AsyncRunner
+from sasl_core.runners.common import outcome
 from sasl_core.session import (
     ServerView,
     canonical,
@@ -169,10 +170,13 @@ class Server:
         """Run a generator of needs on nobody's behalf: a refresh of keys, say.
 
         Raises:
-            SaslError: it failed; what it says of its own peers is a BackendError.
+            SaslError: whatever it raised.
         """
         self._core.check_open()
-        return await self._admin(body)
+        value, failure = await self._admin(outcome(body))
+        if failure is not None:
+            raise sever(failure)
+        return cast("R", value)
 
     def session(self, **facts: Unpack[ConnectionFacts]) -> ServerSession:
         """A session for one attempt, on a connection of which `facts` are known.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sasl_core import accounts
 from sasl_core.core import ServerCore
@@ -13,6 +13,7 @@ from sasl_core.flags import SetpassFlag
 from sasl_core.negotiation import Reply, ServerNegotiation
 from sasl_core.results import Result
 from sasl_core.runners.blocking import Background, BlockingRunner
+from sasl_core.runners.common import outcome
 from sasl_core.session import (
     ServerView,
     canonical,
@@ -170,10 +171,13 @@ class Server:
         """Run a generator of needs on nobody's behalf: a refresh of keys, say.
 
         Raises:
-            SaslError: it failed; what it says of its own peers is a BackendError.
+            SaslError: whatever it raised.
         """
         self._core.check_open()
-        return self._admin(body)
+        value, failure = self._admin(outcome(body))
+        if failure is not None:
+            raise sever(failure)
+        return cast("R", value)
 
     def session(self, **facts: Unpack[ConnectionFacts]) -> ServerSession:
         """A session for one attempt, on a connection of which `facts` are known.

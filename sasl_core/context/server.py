@@ -59,11 +59,11 @@ _WHY = {result: (f"the store says {result.name} of user", result) for result in 
 def take_grants(user: User, token: ValidatedToken) -> None:
     """Make what `token` grants the properties of `user`, in the place of what they were."""
     properties = user.properties
-    stars = ("*", "") if user.authid == user.authzid else ("*",)
+    same = user.authid == user.authzid
     for name, values in token.grants.items():
-        for star in stars:
-            properties.request(star + name)
-            properties.set(star + name, values)
+        properties.grant("*" + name, values)
+        if same:
+            properties.grant(name, values)
 
 
 # What is kept of a look-up when its exchange is over.

@@ -131,6 +131,11 @@ class Identities(Offers):
         self._stage = LOOK_UP
         first, *rest = self._due
         self._due = tuple(rest)
+        core = self.core
+        if core.read_at_once is not None and not self.asks_store:
+            return self._looked_up_more(
+                first, look_up_at_once(core, first.authid, first.properties)
+            )
         return self._surface(first)
 
     def _looked_up_more(self, need: NeedUser, found: Found) -> Need | Reply:

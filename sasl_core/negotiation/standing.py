@@ -61,10 +61,9 @@ def revalidate(core: ServerCore, context: ServerContext, user: User) -> Needs[Sa
     context.token = fresh
     take_grants(user, fresh)
     if roles is not None:
-        stars = ("*", "") if user.authid == user.authzid else ("*",)
-        for star in stars:
-            user.properties.request(star + ROLES)
-            user.properties.set(star + ROLES, roles)
+        user.properties.grant("*" + ROLES, roles)
+        if user.authid == user.authzid:
+            user.properties.grant(ROLES, roles)
     return None
 
 

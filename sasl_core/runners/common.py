@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sasl_core.errors import BackendError, PluginError, UsageError
+from typing import TYPE_CHECKING, TypeVar
+
+from sasl_core.errors import BackendError, PluginError, SaslError, UsageError
 from sasl_core.flags import Decision
 from sasl_core.needs import (
     HttpResponse,
@@ -21,9 +23,14 @@ __all__ = [
     "check_body_need",
     "http_answer",
     "no_transport",
+    "outcome",
     "policy_decision",
 ]
 
+if TYPE_CHECKING:
+    from sasl_core.plugs import Needs
+
+R = TypeVar("R")
 
 BODY_NEEDS = (NeedCall, NeedDerivation, NeedHttp, NeedPassword, NeedStore, NeedUser)
 
@@ -76,3 +83,15 @@ def http_answer(answer: object) -> HttpResponse:
     if not isinstance(answer, HttpResponse):
         raise UsageError(f"the http transport returned {type(answer).__name__}")
     return answer
+
+
+def outcome(body: Needs[R]) -> Needs[tuple[R, None] | tuple[None, SaslError]]:
+    """What `body` returns, or the error of ours that it raises.
+
+    To a runner whatever is raised is an outage, since it runs the bodies of stores; whoever runs
+    a body of their own wants to know of a refusal too.
+    """
+    try:
+        return (yield from body), None
+    except SaslError as error:
+        return None, error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sasl_core.flags import Decision, Feature
+from sasl_core.flags import Decision, Feature, Side
 from sasl_core.names import UserName
 from sasl_core.testing.drivers import DRIVERS
 from sasl_core.testing.pairs import FRAMINGS
@@ -55,12 +55,14 @@ class AuthorisationChecks(MechanismSubject):
                     require(
                         outcome.worked, f"{self.mechanism}: a permitted authzid fails {framing}"
                     )
-                    both = (self.expected_authid, self.proxy.authzid)
-                    for ending in (outcome.server, outcome.client):
+                    for side, name in self.names().items():
+                        ending = outcome.server if side is Side.SERVER else outcome.client
                         require(
-                            (ending.authid, ending.authzid) == both,
-                            f"{self.mechanism}: {ending.authid!r} acts as {ending.authzid!r}",
+                            (ending.authid, ending.authzid) == (name, self.proxy.authzid),
+                            f"{self.mechanism}: {ending.authid!r} acts as {ending.authzid!r} "
+                            f"at the {side.name.lower()}",
                         )
+                    both = (self.expected_authid, self.proxy.authzid)
                     require(
                         stage.spies.decisions == [both],
                         f"{self.mechanism}: authorisation was asked for {stage.spies.decisions!r}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sasl_core.facts import ConnectionFacts
     from sasl_core.plugs import Needs
     from sasl_core.testing.pairs import AnyClientSession, AnyServerSession, Call
-    from sasl_core.testing.setups import ClientSetup, Credentials, ServerSetup
+    from sasl_core.testing.setups import ClientSetup, Credentials, ServerSetup, Transport
 
 __all__ = ["AnyClient", "AnyServer", "BlockingDriver", "Driver"]
 
@@ -87,8 +87,8 @@ class Driver(ABC):
         return self.run(steps())
 
     @abstractmethod
-    def body(self, server: AnyServer, body: Needs[R]) -> R:
-        """What a body of needs (a store's look-up, say) returns when it is run."""
+    def body(self, side: AnyServer | AnyClient, body: Needs[R], http: Transport | None = None) -> R:
+        """What a body of needs (a store's look-up, say) returns when `side` runs it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -113,6 +113,7 @@ class BlockingDriver(Driver):
             checkpass=setup.checkpass,
             authorize=setup.authorize,
             audit=setup.audit,
+            http=setup.http,
             registry=setup.registry,
         )
         self._made.append(server)
@@ -124,7 +125,9 @@ class BlockingDriver(Driver):
             setup.host,
             config=setup.config,
             realm=setup.realm,
+            http=setup.http,
             registry=setup.registry,
+            credentials=setup.credentials,
         )
         self._made.append(client)
         return client
@@ -142,8 +145,8 @@ class BlockingDriver(Driver):
         except StopIteration as stop:
             return cast("R", stop.value)
 
-    def body(self, server: AnyServer, body: Needs[R]) -> R:
-        return BlockingRunner(server.core).run(body)
+    def body(self, side: AnyServer | AnyClient, body: Needs[R], http: Transport | None = None) -> R:
+        return BlockingRunner(side.core, http=http).run(body)
 
     def close(self) -> None:
         while self._made:

@@ -127,16 +127,20 @@ class HonestChecks(MechanismSubject):
     def _agree(self, stage: Stage, outcome: Outcome) -> None:
         """Both sides agree on all that was negotiated, and one decision was made (2)."""
         server, client = outcome.server, outcome.client
-        for what in ("mechanism", "authid", "authzid", "binding", "ssf"):
+        for what in ("mechanism", "binding", "ssf"):
             ours, theirs = getattr(server, what), getattr(client, what)
             require(
                 ours == theirs,
                 f"{self.mechanism}: {what} is {ours!r} at the server, {theirs!r} at the client",
             )
-        require(
-            server.authid == self.expected_authid,
-            f"{self.mechanism}: {server.authid!r} was authenticated, not {self.expected_authid!r}",
-        )
+        for side, name in self.names().items():
+            ending = server if side is Side.SERVER else client
+            for what in ("authid", "authzid"):
+                require(
+                    getattr(ending, what) == name,
+                    f"{self.mechanism}: {what} is {getattr(ending, what)!r} at the "
+                    f"{side.name.lower()}, not {name!r}",
+                )
         require(
             stage.spies.decisions == [(server.authid, server.authzid)],
             f"{self.mechanism}: authorisation was asked for {stage.spies.decisions!r}",

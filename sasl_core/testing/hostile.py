@@ -11,10 +11,19 @@ from sasl_core.errors import SaslError, UsageError
 from sasl_core.flags import SecurityFlag, Side
 from sasl_core.testing.corruptions import VARIANTS, Kind
 from sasl_core.testing.drivers import DRIVERS
+from sasl_core.testing.leaks import find_secret
 from sasl_core.testing.pairs import FRAMINGS, Slot
 from sasl_core.testing.setups import fail, require
 from sasl_core.testing.subject import MechanismSubject
-from sasl_core.testing.tampers import Attack, answering, flip, noise, replaced, same_place
+from sasl_core.testing.tampers import (
+    Attack,
+    answering,
+    beyond,
+    flip,
+    noise,
+    replaced,
+    same_place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -81,6 +90,51 @@ class HostileChecks(MechanismSubject):
         require(
             not unneeded, f"{self.mechanism}: still_valid lists {unneeded}, which never succeed"
         )
+
+    def test_corrupted_refusals(self) -> None:
+        """What only a refused exchange has, a no and the answer to it, is corrupted too (8).
+
+        The server never lets in, and a client that has heard one of `error_challenges` does
+        not believe a success that comes after it.
+        """
+        if self.wrong_credentials is None:
+            return
+        with self.stage() as stage:
+            for framing in FRAMINGS:
+                honest = self.honest(stage, framing).transcript
+                refused = stage.exchange(self.wrong_credentials, framing).transcript
+                for message in beyond(refused, honest):
+                    for kind in Kind:
+                        self._still_refused(stage, framing, kind, message)
+                for message in honest:
+                    if message.sender is Side.SERVER:
+                        self._no_is_no(stage, framing, message)
+
+    def _still_refused(self, stage: Stage, framing: Framing, kind: Kind, at: Message) -> None:
+        for variant in range(VARIANTS):
+            attack = Attack(self, kind, at, variant, None)
+            outcome = stage.exchange(self.wrong(), framing, attack)
+            if not attack.applied:
+                return
+            what = f"{kind.name} (variant {variant}) of the {at} after a wrong secret"
+            self.sound(outcome, what)
+            require(
+                not outcome.server.ok, f"{self.mechanism}: the server lets in: {what} {framing}"
+            )
+
+    def _no_is_no(self, stage: Stage, framing: Framing, at: Message) -> None:
+        """A no in place of the message `at` of an honest server, and a success after it."""
+        for error in self.error_challenges:
+            no = at.carrying(error, Slot.CHALLENGE)
+            for success in (None, b"", at.data):
+                delivered = [no, at.carrying(success, Slot.SUCCESS)]
+                outcome = stage.exchange(self.credentials, framing, replaced(at, delivered))
+                what = f"{error!r} in place of the {at}, and success with {success!r}"
+                self.sound(outcome, what)
+                require(
+                    not outcome.client.ok,
+                    f"{self.mechanism}: the client believes {what} {framing}",
+                )
 
     def _survived(
         self, stage: Stage, framing: Framing, kind: Kind, at: Message
@@ -193,14 +247,17 @@ class HostileChecks(MechanismSubject):
     def test_replay(self) -> None:
         """What a client said in one exchange authenticates nobody in another (7).
 
-        Asked of mechanisms with NOACTIVE, and of those whose server sends a challenge.
+        Asked of mechanisms with NOACTIVE, and of those whose server sends a challenge; but not
+        where the secret itself is sent, for who has heard that can log in with it.
         """
+        secrets = self.secrets()
         with self.stage() as stage:
             active = self.server_plug(stage).security_flags & SecurityFlag.NOACTIVE
             for framing in FRAMINGS:
                 outcome = self.honest(stage, framing)
+                said = [m.data for m in outcome.sent(Side.CLIENT)]
                 challenged = any(m.slot is Slot.CHALLENGE and m.data for m in outcome.transcript)
-                if not active and not challenged:
+                if not active and (not challenged or find_secret(said, secrets) is not None):
                     continue
                 session = stage.server_session(framing)
                 try:

@@ -80,16 +80,19 @@ class Needles:
         return False
 
 
-def find_secret(root: object, secrets: Iterable[str | bytes]) -> str | None:
+def find_secret(
+    root: object, secrets: Iterable[str | bytes], but: Iterable[object] = ()
+) -> str | None:
     """The way from `root` to a secret, as the types on it; None if there is none.
 
     Follows references as the garbage collector does, but for classes, modules, the
-    globals of functions, and what a Server or Client keeps for all of its sessions.
+    globals of functions, and what a Server or Client keeps for all of its sessions. The
+    objects `but` are not entered: what may keep a secret.
     """
     needles = Needles(secrets)
     pending: deque[tuple[object, str]] = deque([(root, type(root).__name__)])
-    seen = {id(root)}
-    kept = [root]
+    kept = [root, *but]
+    seen = set(map(id, kept))
     while pending:
         value, path = pending.popleft()
         if needles.in_value(value):

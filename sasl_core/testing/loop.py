@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sasl_core.plugs import Needs
     from sasl_core.properties import PropertyContext
     from sasl_core.testing.pairs import AnyClientSession, Call
-    from sasl_core.testing.setups import ClientSetup, Credentials, ServerSetup
+    from sasl_core.testing.setups import ClientSetup, Credentials, ServerSetup, Transport
 
 __all__ = ["AsyncioDriver"]
 
@@ -61,6 +61,7 @@ class AsyncioDriver(Driver):
             checkpass=setup.checkpass,
             authorize=policy,
             audit=setup.audit,
+            http=setup.http,
             registry=setup.registry,
         )
         self._made.append(server)
@@ -72,7 +73,9 @@ class AsyncioDriver(Driver):
             setup.host,
             config=setup.config,
             realm=setup.realm,
+            http=setup.http,
             registry=setup.registry,
+            credentials=setup.credentials,
         )
         self._made.append(client)
         return client
@@ -113,8 +116,8 @@ class AsyncioDriver(Driver):
             return True
         return False
 
-    def body(self, server: AnyServer, body: Needs[R]) -> R:
-        return self._runner.run(AsyncRunner(server.core).run(body))
+    def body(self, side: AnyServer | AnyClient, body: Needs[R], http: Transport | None = None) -> R:
+        return self._runner.run(AsyncRunner(side.core, http=http).run(body))
 
     def gather(self, server: AnyServer, bodies: list[Needs[R]]) -> list[R]:
         """What many bodies return that are run at the same time."""

@@ -6,11 +6,14 @@ from sasl_core.testing.authorisation import AuthorisationChecks
 from sasl_core.testing.honest import HonestChecks
 from sasl_core.testing.hostile import HostileChecks
 from sasl_core.testing.secrecy import SecrecyChecks
+from sasl_core.testing.standing import StandingChecks
 
 __all__ = ["MechanismConformance"]
 
 
-class MechanismConformance(HonestChecks, HostileChecks, SecrecyChecks, AuthorisationChecks):
+class MechanismConformance(
+    HonestChecks, HostileChecks, SecrecyChecks, AuthorisationChecks, StandingChecks
+):
     """Derive from it, set what `MechanismSubject` lists, and let pytest collect the class.
 
     The numbers in parentheses behind the checks are those of the invariants in

@@ -60,6 +60,7 @@ class AnyClientSession(Protocol):
     def start(self, offered: list[str]) -> Any: ...
     def step(self, challenge: bytes) -> Any: ...
     def finish(self, data: bytes | None = None) -> Any: ...
+    def refused(self) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -267,7 +268,9 @@ class ExchangePair:
         if message.slot is Slot.FAILURE:
             if data is not None and live:
                 _ = yield from self._made(Side.CLIENT, lambda: self.client.step(data), live=True)
-            # Told that it is refused, a client gives up.
+            # Told that it is refused, a client gives up, and what it keeps is dropped.
+            if Side.CLIENT not in self._endings:
+                _ = yield from self._made(Side.CLIENT, self.client.refused, live=False)
             _ = self._endings.setdefault(
                 Side.CLIENT, Ending(mechanism=self.client.peek().mechanism)
             )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sasl_core.facts import ConnectionFacts
     from sasl_core.needs import Need, Prompt
     from sasl_core.negotiation import Negotiation
-    from sasl_core.testing.setups import Credentials, ServerSetup
+    from sasl_core.testing.setups import ClientSetup, Credentials, ServerSetup, Transport
 
 __all__ = ["RawClientSession", "RawDriver", "RawServerSession"]
 
@@ -100,11 +100,29 @@ class RawDriver(BlockingDriver):
 
     name = "raw"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._transports: dict[AnyClient, Transport | None] = {}
+
+    def client(self, setup: ClientSetup) -> blocking.Client:
+        client = super().client(setup)
+        self._transports[client] = setup.http
+        return client
+
+    def close(self) -> None:
+        self._transports.clear()
+        super().close()
+
     def server_session(
         self, server: AnyServer, setup: ServerSetup, facts: ConnectionFacts
     ) -> RawServerSession:
         session = cast("blocking.Server", server).session(**facts)
-        runner = BlockingRunner(server.core, checkpass=setup.checkpass, authorize=setup.authorize)
+        runner = BlockingRunner(
+            server.core,
+            checkpass=setup.checkpass,
+            authorize=setup.authorize,
+            http=setup.http,
+        )
         return RawServerSession(session, runner)
 
     def client_session(
@@ -116,7 +134,7 @@ class RawDriver(BlockingDriver):
         asks: bool = False,
     ) -> RawClientSession:
         theirs = cast("blocking.Client", client)
-        runner = BlockingRunner(client.core)
+        runner = BlockingRunner(client.core, http=self._transports[client])
         if asks:
             session = theirs.session(interact=credentials.answer, **facts)
             return RawClientSession(session, runner, credentials.answer)

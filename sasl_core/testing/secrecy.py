@@ -14,12 +14,13 @@ from sasl_core.testing.leaks import assert_no_secret, captured_logs, find_secret
 from sasl_core.testing.pairs import FRAMINGS
 from sasl_core.testing.setups import fail, require
 from sasl_core.testing.subject import MechanismSubject
-from sasl_core.testing.tampers import replaced
+from sasl_core.testing.tampers import beyond, replaced
 
 if TYPE_CHECKING:
     import logging
 
     from sasl_core.needs import Need
+    from sasl_core.negotiation import Negotiation
     from sasl_core.testing.pairs import Ending, ExchangePair, Framing, Message, Outcome, Tamper
     from sasl_core.testing.setups import Credentials
     from sasl_core.testing.subject import Stage
@@ -55,14 +56,17 @@ class SecrecyChecks(MechanismSubject):
             with captured_logs() as records, self.stage(driver, log_level=7) as stage:
                 for framing in (FRAMINGS[0], FRAMINGS[-1]):
                     transcript = self._leaves_nothing(stage, framing, self.credentials, None)
-                    if self.wrong_credentials is not None:
-                        _ = self._leaves_nothing(stage, framing, self.wrong_credentials, None)
-                    for message in transcript:
+                    broken = [(self.credentials, message) for message in transcript]
+                    wrong = self.wrong_credentials
+                    if wrong is not None:
+                        refused = self._leaves_nothing(stage, framing, wrong, None)
+                        broken += [(wrong, message) for message in beyond(refused, transcript)]
+                    for credentials, message in broken:
                         for kind in _BREAKING:
                             scene = Scene(self.seed, None, None, (), ())
                             for delivered in corrupt(kind, message, scene)[:2]:
                                 _ = self._leaves_nothing(
-                                    stage, framing, self.credentials, replaced(message, delivered)
+                                    stage, framing, credentials, replaced(message, delivered)
                                 )
                 self._check_records(records, secrets)
                 for event in stage.spies.events:
@@ -89,7 +93,7 @@ class SecrecyChecks(MechanismSubject):
             raw = session.peek()
             if raw.phase not in (Phase.THROUGH, Phase.DONE, Phase.FAILED, Phase.CLOSED):
                 continue
-            path = find_secret(raw, secrets)
+            path = find_secret(raw, secrets, _kept(raw))
             require(
                 path is None,
                 f"{self.mechanism}: the {who}, {raw.phase.name.lower()}, keeps a secret "
@@ -163,7 +167,14 @@ class SecrecyChecks(MechanismSubject):
         """
         if not self.indistinguishable:
             return
-        cases = {"wrong secret": self.wrong(), **self.indistinguishable}
+        wrong = self.wrong()
+        cases = {"wrong secret": wrong, **self.indistinguishable}
+        for case, credentials in cases.items():
+            require(
+                credentials.lengths() == wrong.lengths(),
+                f"{self.mechanism}: of {case} are given {_lengths(credentials)}, of the wrong "
+                f"secret {_lengths(wrong)}: what is compared has to be as long",
+            )
         for framing in FRAMINGS:
             with self.stage("raw") as stage:
                 views = {case: self._view(stage, framing, c) for case, c in cases.items()}
@@ -228,6 +239,24 @@ class SecrecyChecks(MechanismSubject):
         if self.proxy_with_their_secret is not None:
             cases["another user's secret"] = self.proxy_with_their_secret
         return cases
+
+
+def _kept(raw: Negotiation) -> list[object]:
+    """What a session may keep until it is closed, and must not after that.
+
+    A server's login that rests on a token keeps it, to check it again; a client that waits for
+    the protocol's word on its login keeps what it drops from a cache when that is no.
+    """
+    context = getattr(raw, "_context", None)
+    if raw.phase is Phase.DONE:
+        return [getattr(context, "token", None)]
+    if raw.phase is Phase.THROUGH:
+        return [getattr(context, "refused_hook", None)]
+    return []
+
+
+def _lengths(credentials: Credentials) -> str:
+    return ", ".join(f"{prompt.name} of {n}" for prompt, n in credentials.lengths().items())
 
 
 def _kind(need: Need) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import attrs
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sasl_core.audit import AuditEvent
+    from sasl_core.credentials import CredentialsPlug
     from sasl_core.flags import Decision
     from sasl_core.names import UserName
-    from sasl_core.needs import Prompt
+    from sasl_core.needs import HttpRequest, HttpResponse, Prompt
     from sasl_core.plugs import AuxpropPlug
     from sasl_core.properties import PropertyContext
     from sasl_core.registry import Registry
     from sasl_core.results import Result
+
+    Transport: TypeAlias = Callable[[HttpRequest], HttpResponse]
 
 __all__ = ["ClientSetup", "Credentials", "ServerSetup", "declare", "fail", "require"]
 
@@ -70,6 +73,7 @@ class Credentials:
     authzid: str | None = None
     realm: str | None = None
     trace: str | None = None
+    token: str | None = attrs.field(default=None, repr=False)
     answers: Mapping[PromptId, str] = attrs.field(factory=dict[PromptId, str], repr=False)
 
     def prompts(self) -> dict[PromptId, str]:
@@ -80,6 +84,7 @@ class Credentials:
             PromptId.USER: self.authzid,
             PromptId.GETREALM: self.realm,
             PromptId.ECHOPROMPT: self.trace,
+            PromptId.TOKEN: self.token,
         }
         known = {prompt: text for prompt, text in given.items() if text is not None}
         return {**known, **self.answers}
@@ -91,9 +96,15 @@ class Credentials:
 
     def secrets(self) -> set[str]:
         """What must be found nowhere once a session is over."""
-        secrets = {self.password or "", self.answers.get(PromptId.PASS, "")}
-        secrets.add(self.answers.get(PromptId.NOECHOPROMPT, ""))
-        return secrets - {""}
+        known = self.prompts()
+        return {known.get(prompt, "") for prompt in _SECRET} - {""}
+
+    def lengths(self) -> dict[PromptId, int]:
+        """How long each answer is: what a peer may count."""
+        return {prompt: len(text) for prompt, text in self.prompts().items()}
+
+
+_SECRET: Final = (PromptId.PASS, PromptId.NOECHOPROMPT, PromptId.TOKEN)
 
 
 @record
@@ -112,6 +123,7 @@ class ServerSetup:
     checkpass: Callable[[UserName, bytes, str], Result] | None = None
     authorize: Callable[[str, str, PropertyContext], Decision] | None = None
     audit: tuple[Callable[[AuditEvent], None], ...] = ()
+    http: Transport | None = None
     registry: Registry | None = None
     facts: ConnectionFacts = attrs.field(factory=ConnectionFacts)
 
@@ -124,5 +136,7 @@ class ClientSetup:
     host: str = "server.example.com"
     config: Mapping[str, object] = attrs.field(factory=dict[str, object])
     realm: str | None = None
+    http: Transport | None = None
+    credentials: CredentialsPlug | str | None = None
     registry: Registry | None = None
     facts: ConnectionFacts = attrs.field(factory=ConnectionFacts)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 import attrs
 
 from sasl_core.errors import BackendError, PluginError, SaslError, UsageError
 from sasl_core.flags import Side
+from sasl_core.runners.common import no_transport
 from sasl_core.testing.drivers import DRIVERS, Driver
 from sasl_core.testing.pairs import FRAMINGS, ExchangePair, Framing, Outcome
 from sasl_core.testing.setups import ClientSetup, Credentials, ServerSetup, fail
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
     from sasl_core.facts import ConnectionFacts
     from sasl_core.flags import Decision
-    from sasl_core.plugs import AuxpropPlug, ClientPlug, ServerPlug
+    from sasl_core.needs import HttpRequest, HttpResponse
+    from sasl_core.plugs import AuxpropPlug, ClientPlug, Needs, ServerPlug
     from sasl_core.properties import PropertyContext
     from sasl_core.registry import Registry
     from sasl_core.testing.pairs import AnyClientSession, AnyServerSession, Tamper
 
 __all__ = ["MechanismSubject", "Stage"]
+
+R = TypeVar("R")
 
 Policy: TypeAlias = "Callable[[str, str, PropertyContext], Decision]"
 
@@ -47,6 +51,10 @@ class Stage:
         self.client_setup = client_setup
         self.server = driver.server(server_setup)
         self.client = driver.client(client_setup)
+
+    def run(self, body: Needs[R]) -> R:
+        """What a body of needs returns when the Server runs it, on nobody's behalf."""
+        return self.driver.body(self.server, body, self.server_setup.http)
 
     def server_session(self, framing: Framing = FRAMINGS[0]) -> AnyServerSession:
         """A session of the server."""
@@ -113,7 +121,7 @@ class MechanismSubject:
     """What the checks know of a mechanism.
 
     To be set: `mechanism`, `credentials`, `expected_authid`, and where there are secrets
-    `wrong_credentials`; to be overridden: `server_setup`, `client_setup`. Every password
+    `wrong_credentials`; to be overridden: `server_setup`, `client_setup`. Every secret
     in them has at least 6 characters, none of which stands in a name, so that it can be
     looked for.
     """
@@ -129,10 +137,18 @@ class MechanismSubject:
     """With these a login succeeds."""
 
     wrong_credentials: ClassVar[Credentials | None] = None
-    """The same user with a wrong secret of the same length; None: there is no secret."""
+    """The same user with a wrong secret of the same length (of a token, another one as long);
+    None: there is no secret."""
 
     expected_authid: ClassVar[str]
     """Who the server says was authenticated; the client says the same."""
+
+    expected_client_authid: ClassVar[str] = ""
+    """What the client calls itself, if that is something else: who has a token does not know
+    whose it is."""
+
+    other_secrets: ClassVar[tuple[str, ...]] = ()
+    """Secrets besides those of the credentials: the tokens that a source gives, say."""
 
     still_valid: ClassVar[Mapping[str, str]] = {}
     """Corruptions that may succeed on both sides, and why: `Kind` name ("CASE_FLIP"), or
@@ -140,7 +156,7 @@ class MechanismSubject:
 
     indistinguishable: ClassVar[Mapping[str, Credentials]] = {}
     """Cases ("unknown user") whose logins a client cannot tell from `wrong_credentials`.
-    Names and passwords are as long as there. Empty: the mechanism looks nobody up."""
+    Names, passwords and tokens are as long as there. Empty: the mechanism looks nobody up."""
 
     proxy: ClassVar[Credentials | None] = None
     """`credentials` with the authzid of another user, if the mechanism can carry one."""
@@ -177,15 +193,29 @@ class MechanismSubject:
         """Where plugins are found; None: what is installed. See `declare`."""
         return None
 
+    def http(self, request: HttpRequest) -> HttpResponse:
+        """What is at the other end of either side's HTTP: an identity provider, say."""
+        del request
+        raise no_transport()
+
     def server_setup(self) -> ServerSetup:
         """How a server is made."""
         return ServerSetup(
-            config=self.config, stores=self.stores(), registry=self.registry(), facts=self.facts
+            config=self.config,
+            stores=self.stores(),
+            http=self.http,
+            registry=self.registry(),
+            facts=self.facts,
         )
 
     def client_setup(self) -> ClientSetup:
         """How a client is made."""
-        return ClientSetup(config=self.config, registry=self.registry(), facts=self.facts)
+        return ClientSetup(
+            config=self.config, http=self.http, registry=self.registry(), facts=self.facts
+        )
+
+    def prepare(self, stage: Stage) -> None:
+        """What an application does once with a new Server and Client: fetch keys, say."""
 
     def repeatable(self, challenge: bytes) -> object:
         """What of a challenge must be the same for each attempt of one user: salt and rounds."""
@@ -224,7 +254,10 @@ class MechanismSubject:
                 facts={**client.facts, **(client_facts or {})},
             )
             with DRIVERS[driver]() if isinstance(driver, str) else driver as made:
-                yield Stage(made, self.offered or self.mechanism, seen, told, spies)
+                stage = Stage(made, self.offered or self.mechanism, seen, told, spies)
+                self.prepare(stage)
+                spies.clear()
+                yield stage
         finally:
             for store in server.stores:
                 store.close()
@@ -237,7 +270,7 @@ class MechanismSubject:
 
     def secrets(self) -> set[str]:
         """Every secret that the checks use."""
-        found: set[str] = set()
+        found = set(self.other_secrets)
         for credentials in (
             self.credentials,
             self.wrong_credentials,
@@ -255,6 +288,11 @@ class MechanismSubject:
     def client_plug(self, stage: Stage) -> ClientPlug:
         """The client's plug."""
         return stage.client.core.mechanism(self.mechanism)
+
+    def names(self) -> dict[Side, str]:
+        """As whom each side knows who has logged in."""
+        ours = self.expected_authid
+        return {Side.SERVER: ours, Side.CLIENT: self.expected_client_authid or ours}
 
     # --- judging -----------------------------------------------------------------------
 

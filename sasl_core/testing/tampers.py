@@ -9,11 +9,12 @@ from sasl_core.testing.corruptions import Kind, Scene, corrupt
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterable
 
     from sasl_core.testing.pairs import Message, Tamper
     from sasl_core.testing.subject import MechanismSubject
 
-__all__ = ["Attack", "answering", "flip", "noise", "replaced", "same_place"]
+__all__ = ["Attack", "answering", "beyond", "flip", "noise", "replaced", "same_place"]
 
 
 class Attack:
@@ -53,6 +54,12 @@ class Attack:
 def same_place(message: Message, at: Message) -> bool:
     """Whether both are the same message of the same side, of two exchanges perhaps."""
     return message.sender is at.sender and message.number == at.number
+
+
+def beyond(refused: Iterable[Message], honest: Iterable[Message]) -> list[Message]:
+    """What is said in a refused exchange and not in an honest one: a no, and the answer to it."""
+    usual = {(m.sender, m.number, m.slot) for m in honest}
+    return [m for m in refused if (m.sender, m.number, m.slot) not in usual]
 
 
 def replaced(at: Message, delivered: list[Message], *, and_then_silent: bool = False) -> Tamper:

@@ -224,6 +224,20 @@ def test_a_file_of_identity_providers_counts_from_its_configuration(tmp_path: Pa
     assert read.core.identity_providers_file == str(tmp_path / "idps.json")
 
 
+@pytest.mark.parametrize("key", ["identity_providers", "identity_providers_file"])
+@pytest.mark.parametrize("before", ["identity_providers", "identity_providers_file"])
+def test_identity_providers_of_a_command_line_replace_those_of_a_file(
+    key: str, before: str
+) -> None:
+    """Given in whichever way, they take the place of what was configured in either way."""
+    configured = Configuration.from_mapping({before: "[]"}, "smtp")
+    core = configured.overlaid({key: "[{}]"}).core
+    given = {"identity_providers": core.identity_providers} | {
+        "identity_providers_file": core.identity_providers_file
+    }
+    assert given == dict.fromkeys(given) | {key: "[{}]"}
+
+
 def test_the_level_that_logs_passwords_does_not_exist() -> None:
     """Cyrus's level 7, "pass", is the trace level here."""
     for value in (7, "pass"):

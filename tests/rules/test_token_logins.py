@@ -344,3 +344,20 @@ def test_what_is_no_token_lets_nobody_in(bearing: Any) -> None:
     session = bearing("tim")
     with pytest.raises((UsageError, PluginError)):
         session.start("TOY", b"x")
+
+
+def test_what_is_run_for_the_application_raises_what_it_raises(driver: Driver, toys: Any) -> None:
+    """A refusal stays one, an outage too; what the body returns is returned."""
+
+    def body(end: object) -> Needs[object]:
+        yield from ()
+        if isinstance(end, SaslError):
+            raise end
+        return end
+
+    server = driver.server(OPEN, registry=toys.registry())
+    for error in (AuthenticationError(detail="no"), BackendError(detail="away")):
+        with pytest.raises(type(error)) as caught:
+            driver.call(server.inner.run, body(error))
+        assert caught.value.detail == error.detail
+    assert driver.call(server.inner.run, body("value")) == "value"

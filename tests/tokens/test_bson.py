@@ -314,7 +314,7 @@ def test_what_claims_are_made_of_is_written() -> None:
     [
         {"x": 2**63},
         {"x": -(2**63) - 1},
-        {"x": object()},
+        {"x": len},
         {"x": {1, 2}},
         {"x": [1j]},
         {"x": Opaque(0x07, b"twelve bytes")},

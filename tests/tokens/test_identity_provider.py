@@ -11,6 +11,8 @@ import pytest
 from sasl_core import ConfigError, Result
 from sasl_core.plugin import BackendError, HttpRequest, HttpResponse
 from sasl_tokens import AuthName, IDPManager, Namespaces, TokenError, TokenLogin, manager
+from sasl_tokens.gate import open_token
+from sasl_tokens.token import PeekedToken
 from token_kit import NOW, FakeIssuer, Ticking, make_key, run
 
 PLAIN_NAMESPACES = Namespaces("", "")
@@ -520,7 +522,11 @@ def test_a_peek_that_lied_is_caught(
     """Issuer and audience are compared with the validated token, whatever the peek made of it."""
     of = issuer()
     idp = made(of)
-    monkeypatch.setattr(manager, "peek_issuer_and_audience", lambda token: (of.url, ("sasl",)))
+
+    def lie(token: str) -> PeekedToken:
+        return PeekedToken(open_token(token), of.url, ("sasl",))
+
+    monkeypatch.setattr(manager, "peek_issuer_and_audience", lie)
     assert logged_in(of, idp, of.sign(groups=[], **said)).principal == "corp/user"
     error = refused(of, idp, of.sign(groups=[], **really), code)
     assert "than it seemed" in (error.detail or "")

@@ -18,7 +18,7 @@ from sasl_tokens import IDPManager, Namespaces, TokenError, TokenLogin, idp_mana
 from sasl_tokens import manager as manager_module
 from sasl_tokens.refresher import KeyFailure, KeySummary
 from sasl_tokens.roster import SEEN_LIMIT
-from sasl_tokens.token import peek_issuer_and_audience
+from sasl_tokens.token import PeekedToken, peek_issuer_and_audience
 from token_kit import NOW, FakeIssuer, Ticking, run
 
 LOG = "test.idp"
@@ -92,7 +92,7 @@ class Counted:
         self._peek = peek_issuer_and_audience
         monkeypatch.setattr(manager_module, "peek_issuer_and_audience", self)
 
-    def __call__(self, token: str) -> tuple[str, tuple[str, ...]]:
+    def __call__(self, token: str) -> PeekedToken:
         self.calls += 1
         return self._peek(token)
 

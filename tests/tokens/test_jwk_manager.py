@@ -627,9 +627,12 @@ def test_a_login_joins_a_load_that_was_ordered(issuer: FakeIssuer, clock: Tickin
     need: object = next(ordered)
     wait = next(login)
     assert isinstance(wait, NeedCall)
+    assert isinstance(need, NeedHttp)
+    need = ordered.send(issuer.http(need.request))
+    assert isinstance(need, NeedHttp)
+    answer = issuer.http(need.request)
     with pytest.raises(StopIteration):
-        while isinstance(need, NeedHttp):
-            need = ordered.send(issuer.http(need.request))
+        ordered.send(answer)
     with pytest.raises(StopIteration) as done:
         login.send(wait.function())
     assert done.value.value.key.kid == new.kid
