@@ -79,11 +79,11 @@ class PropertyContext(Sealed):
 
     def erase_all(self, names: Iterable[str], but: Collection[str] = ()) -> None:
         """`erase` each of `names` that is not in `but`."""
-        # Most exchanges end with no value at all, and every one ends here.
-        if any(self._values.values()):
-            for name in names:
-                if name not in but:
-                    self.erase(name)
+        values = self._values
+        for name in names:
+            # Few of them have a value, and every exchange ends here.
+            if values.get(name) and name not in but:
+                self.erase(name)
 
     def dup(self) -> PropertyContext:
         """An independent copy."""

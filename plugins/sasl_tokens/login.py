@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import ValidatedToken, printable, record
 from sasl_tokens.errors import TokenError
-from sasl_tokens.names import AuthName
+from sasl_tokens.names import AuthName, prefixed, qualified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,13 +53,13 @@ def granted(
     if namespaces.user:
         properties["database"] = (namespaces.user.encode(),)
     if bearer.roles is not None:
-        begin = str(AuthName.of(namespaces.role, prefix, ""))
+        begin = qualified(namespaces.role, prefixed(prefix, ""))
         properties["roles"] = tuple([(begin + role).encode() for role in bearer.roles])
     return Grant(
         provider,
         provider.refresher.keys,
         claim,
-        claim if plain_names else AuthName.of("", prefix, claim).name,
+        claim if plain_names else prefixed(prefix, claim),
         MappingProxyType(properties),
         bearer.scopes,
         bearer.expires_at,

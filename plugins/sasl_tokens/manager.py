@@ -206,6 +206,11 @@ class IDPManager:
             bearer = yield from provider.validate(peeked)
             # While keys were fetched another configuration may have come.
             if self._roster is roster:
+                if plain_names and roster.has_prefix(bearer.principal):
+                    # With prefixes, as another mechanism may have them, somebody else has it.
+                    raise TokenError(
+                        "token-identity", "the principal begins like the name of somebody else"
+                    )
                 return granted(provider, bearer, namespaces, plain_names=plain_names), roster
 
     # --- keys -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Final
 
 from sasl_core.plugin import UsageError, record
 
-__all__ = ["PREFIX", "AuthName", "Namespaces"]
+__all__ = ["PREFIX", "AuthName", "Namespaces", "prefixed", "qualified"]
 
 PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 """What `authNamePrefix` may be."""
@@ -38,6 +38,16 @@ class Namespaces:
                 raise UsageError("a namespace is a printable word without '.' and '/'")
 
 
+def prefixed(prefix: str, value: str) -> str:
+    """What is called `value` by the provider with that prefix."""
+    return f"{prefix}/{value}"
+
+
+def qualified(namespace: str, name: str) -> str:
+    """A name with its namespace before it, if it has one."""
+    return f"{namespace}.{name}" if namespace else name
+
+
 @record
 class AuthName:
     """The name of a user or a role in its namespace; `str()` writes them as one."""
@@ -46,12 +56,12 @@ class AuthName:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}.{self.name}" if self.namespace else self.name
+        return qualified(self.namespace, self.name)
 
     @classmethod
     def of(cls, namespace: str, prefix: str, value: str) -> AuthName:
         """The name of what a provider with that prefix calls `value`."""
-        return cls(namespace, f"{prefix}/{value}")
+        return cls(namespace, prefixed(prefix, value))
 
     @classmethod
     def parse(cls, text: str) -> AuthName:

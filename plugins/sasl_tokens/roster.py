@@ -115,6 +115,11 @@ class Roster:
             "token-audience", f"the token is for {printable(', '.join(audiences))!r} and not for us"
         )
 
+    def has_prefix(self, name: str) -> bool:
+        """Whether `name` looks like one that a provider's prefix was put before."""
+        prefix, slash, _ = name.partition("/")
+        return bool(slash) and any(p.config.auth_name_prefix == prefix for p in self.providers)
+
     # --- validated tokens -------------------------------------------------------------------
 
     def remember(self, key: object, grant: Grant) -> None:
