@@ -11,9 +11,10 @@ from typing import assert_type, cast
 import pytest
 
 from plugin_sources import DOOR, SERVER, SERVER_INIT, init
+from sasl_core.credentials import CredentialsPlug
 from sasl_core.errors import PluginError, UsageError
 from sasl_core.flags import Side
-from sasl_core.plugs import AuxpropPlug, ClientPlug, Plug, ServerPlug
+from sasl_core.plugs import AuxpropPlug, ClientPlug, ServerPlug
 from sasl_core.registry import Plugs, Registry
 
 # A module of several names, which notes in module `probe` what happens to it.
@@ -124,7 +125,7 @@ def test_types_follow_kind_and_side(world):
     with pytest.raises(PluginError):
         assert_type(server.get("auxprop", "x"), AuxpropPlug)
     with pytest.raises(PluginError):
-        assert_type(server.get("credentials", "x"), Plug)
+        assert_type(server.get("credentials", "x"), CredentialsPlug)
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -26,7 +26,8 @@ PROVIDERS = ["Keycloak", "Entra ID", "Google", "Okta", "Any other"]
 def tables(section: str) -> Sequence[Mapping[str, object]]:
     """What the one TOML block of a section configures."""
     (block,) = BLOCK.findall(SECTIONS[section])
-    return tomllib.loads(block)["identity_providers"]
+    found: Sequence[Mapping[str, object]] = tomllib.loads(block)["identity_providers"]
+    return found
 
 
 @pytest.mark.parametrize("section", ["What every table needs", *PROVIDERS])

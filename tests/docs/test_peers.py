@@ -9,6 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "peers.md"
+MECHANISMS = r"SHA\d?-\d+|PLAIN|ANONYMOUS|MONGODB-OIDC|OAUTHBEARER|XOAUTH2"
 MODULES = sorted(TESTS.glob("interop/test_*.py"))
 
 
@@ -37,7 +38,7 @@ def test_each_row_names_a_test_that_knows_its_mechanisms() -> None:
         )
         if re.search(r"^from cyrus import .*\bSCRAM\b", text, re.MULTILINE):
             text += (TESTS / "support" / "cyrus.py").read_text("utf-8")
-        for mechanism in re.findall(r"SHA\d?-\d+|PLAIN|ANONYMOUS", row[1]):
+        for mechanism in re.findall(MECHANISMS, row[1]):
             assert re.search(rf"\b{mechanism}\b", text), (row, mechanism)
 
 

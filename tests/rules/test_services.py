@@ -731,20 +731,15 @@ def test_more_than_sixteen_messages_are_refused(driver, toys):
 
 def test_a_plug_that_can_be_used_again_is_offered_again(driver, toys):
     """`reconsider` has availability() asked anew, on either side."""
-
-    class Server(type(server_plug("TOY", naming_server()))):
-        reason = "it is not there yet"
-
-        def availability(self):
-            return self.reason
-
-    plug = Server()
-    toys.mechanism(plug)
+    reasons: list[str | None] = ["it is not there yet"]
+    toys.mechanism(
+        server_plug("TOY", naming_server(), availability=lambda self: reasons[0]),
+    )
     server = driver.server(OPEN, registry=toys.registry())
     assert "TOY" not in server.session().mechanisms()
     with pytest.raises(SaslError, match="not there yet"):
         server.session().start("TOY", b"tim")
-    plug.reason = None
+    reasons[0] = None
     assert "TOY" not in server.session().mechanisms()
     server.inner.utils.reconsider()
     assert "TOY" in server.session().mechanisms()

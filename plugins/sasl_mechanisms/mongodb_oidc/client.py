@@ -18,7 +18,6 @@ from sasl_core.plugin import (
     Prompt,
     PromptId,
     Success,
-    record,
 )
 from sasl_mechanisms.mongodb_oidc.flags import FEATURES, FLAGS, NAME
 from sasl_mechanisms.mongodb_oidc.messages import (
@@ -26,24 +25,18 @@ from sasl_mechanisms.mongodb_oidc.messages import (
     format_client_step2,
     parse_server_step1,
 )
+from sasl_mechanisms.mongodb_oidc.options import MongodbOidcOptions
 from sasl_tokens.client import held_token, obtain_token
 
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslUtils
 
-__all__ = ["UNNAMED", "ClientOptions", "MongodbOidcClient"]
+__all__ = ["UNNAMED", "MongodbOidcClient"]
 
 UNNAMED: Final = "token"
 """What `session.authid` is at a client that was given no name: its token has one, and is read
 by none but the server.
 """
-
-
-@record
-class ClientOptions:
-    """`allow_loopback_http`: a server may name a provider on this very machine without TLS."""
-
-    allow_loopback_http: bool = False
 
 
 class MongodbOidcClient(ClientPlug):
@@ -55,7 +48,7 @@ class MongodbOidcClient(ClientPlug):
     required_prompts = (PromptId.TOKEN,)
 
     def __init__(self, utils: SaslUtils) -> None:
-        self._loopback = utils.options(ClientOptions, NAME).allow_loopback_http
+        self._loopback = utils.options(MongodbOidcOptions, NAME).allow_loopback_http
 
     def converse(self, ctx: ClientContext) -> Needs[Success]:
         (name,) = yield from _WHO

@@ -12,7 +12,6 @@ from sasl_core.plugin import (
     ServerPlug,
     Success,
     UsageError,
-    record,
 )
 from sasl_mechanisms.mongodb_oidc.flags import FEATURES, FLAGS, NAME
 from sasl_mechanisms.mongodb_oidc.messages import (
@@ -22,6 +21,7 @@ from sasl_mechanisms.mongodb_oidc.messages import (
     parse_client_opening,
     parse_client_step2,
 )
+from sasl_mechanisms.mongodb_oidc.options import MongodbOidcOptions
 from sasl_tokens.errors import TokenError
 from sasl_tokens.manager import idp_manager
 from sasl_tokens.names import Namespaces
@@ -29,17 +29,7 @@ from sasl_tokens.names import Namespaces
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslUtils
 
-__all__ = ["MongodbOidcServer", "ServerOptions"]
-
-
-@record
-class ServerOptions:
-    """`user_namespace`: MongoDB's database of the users, a property of the session.
-    `role_namespace`: that of their roles.
-    """
-
-    user_namespace: str = "$external"
-    role_namespace: str = "admin"
+__all__ = ["MongodbOidcServer"]
 
 
 class MongodbOidcServer(ServerPlug):
@@ -50,7 +40,7 @@ class MongodbOidcServer(ServerPlug):
     features = FEATURES
 
     def __init__(self, utils: SaslUtils) -> None:
-        self._namespaces = _namespaces(utils.options(ServerOptions, NAME))
+        self._namespaces = _namespaces(utils.options(MongodbOidcOptions, NAME))
         self._manager = idp_manager(utils)
 
     def availability(self) -> str | None:
@@ -79,7 +69,7 @@ class MongodbOidcServer(ServerPlug):
 _FIRST: Final = NeedPeer()
 
 
-def _namespaces(options: ServerOptions) -> Namespaces:
+def _namespaces(options: MongodbOidcOptions) -> Namespaces:
     try:
         return Namespaces(options.user_namespace, options.role_namespace)
     except UsageError as error:
