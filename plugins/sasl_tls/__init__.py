@@ -6,6 +6,10 @@ each type that is missing. `server_end_point` is the one that needs a certificat
 `ServerTls` is what a profile's server is given: a context of either library, its own
 certificate, and asyncio transports over it.
 
+What profiles for asyncio have in common is here too, for it carries TLS: `listener` (a server and
+its clients' tasks), `stream` (a connection's octets), `driver` (between a stream and a machine
+without I/O) and `facts` (what a session is told of the connection).
+
 Nothing here loads `ssl`, asyncio or pyOpenSSL before it is called.
 """
 

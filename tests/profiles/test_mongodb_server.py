@@ -36,7 +36,6 @@ from sasl_core.aio import Server
 from sasl_core.plugin import BackendError, ConfigError, Layer, UsageError
 from sasl_profiles import mongodb
 from sasl_profiles.mongodb import Command, Limits, MongodbServer
-from sasl_profiles.mongodb.stream import CHUNK, HIGH_WATER, ByteStream
 from sasl_tls import ServerTls
 from token_kit import FakeIssuer
 
@@ -704,65 +703,6 @@ def test_a_flood_does_not_hold_up_the_others(serve: Serve) -> None:
         begun = time.monotonic()
         assert peer.plain()["done"] is True
         assert time.monotonic() - begun < 2.0
-
-
-class Transport(asyncio.Transport):
-    """Knows whether it is being read, and nothing else."""
-
-    reading = True
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def is_closing(self) -> bool:
-        return False
-
-
-def test_nothing_is_read_before_somebody_begins() -> None:
-    """So that nothing in clear is there when TLS comes; then no more is kept than there is room."""
-
-    async def look() -> None:
-        transport, met, reading = Transport(), list[ByteStream](), list[bool]()
-        stream = ByteStream(met.append)
-        stream.connection_made(transport)
-        reading.append(transport.reading)
-        stream.begin()
-        reading.append(transport.reading)
-        stream.data_received(bytes(HIGH_WATER + 1))
-        reading.append(transport.reading)
-        assert len(await stream.read()) == CHUNK
-        reading.append(transport.reading)
-        assert (met, reading) == ([stream], [False, True, False, True])
-
-    asyncio.run(look())
-
-
-def test_whoever_sends_without_a_pause_lets_others_have_their_turn() -> None:
-    """Between any two pieces that are read."""
-
-    async def look() -> None:
-        stream = ByteStream(lambda stream: None)
-        stream.connection_made(Transport())
-        stream.data_received(bytes(3 * CHUNK))
-        turns: list[int] = []
-
-        async def take_turns() -> None:
-            while True:
-                turns.append(len(turns))
-                await asyncio.sleep(0)
-
-        other = asyncio.ensure_future(take_turns())
-        seen: list[int] = []
-        for _ in range(3):
-            assert len(await stream.read()) == CHUNK
-            seen.append(len(turns))
-        other.cancel()
-        assert seen == [1, 2, 3]
-
-    asyncio.run(look())
 
 
 def test_a_place_is_made_for_a_newcomer(serve: Serve) -> None:

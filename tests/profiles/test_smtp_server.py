@@ -714,6 +714,40 @@ def test_closing_tells_a_client_that_was_not_heard_yet() -> None:
     assert asyncio.run(close_early()) == b"421 4.3.2 mail Shutting down\r\n"
 
 
+@pytest.mark.parametrize("turns", range(7))
+def test_who_comes_while_it_closes_is_not_left_waiting(turns: int) -> None:
+    """A connection that asyncio has taken on, and not handed to us yet, ends too; it hears 421."""
+
+    async def hear(client: socket.socket) -> bytes:
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := await asyncio.get_running_loop().sock_recv(client, 1000):
+                heard += data
+        return heard
+
+    async def come_and_close() -> None:
+        stub: Any = StubServer()
+        for _ in range(5):
+            smtp = SmtpServer(stub, host_name="mail")
+            await smtp.start()
+            clients = [socket.socket() for _ in range(3)]
+            for client in clients:
+                client.setblocking(False)
+                _ = client.connect_ex(smtp.address)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await smtp.close()
+            async with asyncio.timeout(10):
+                for client in clients:
+                    heard = await hear(client)
+                    # Whom the system alone took on, it sends away without a word.
+                    if heard or turns == 6:
+                        assert heard.endswith(b"421 4.3.2 mail Shutting down\r\n")
+                    client.close()
+
+    asyncio.run(come_and_close())
+
+
 def test_a_server_listens_once() -> None:
     """Out of order is a UsageError; closing twice is nothing."""
 

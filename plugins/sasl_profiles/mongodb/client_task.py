@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import (
     AuthenticationError,
@@ -27,13 +27,15 @@ from sasl_profiles.mongodb.events import (
     Login,
     ProvidersGiven,
 )
+from sasl_tls.driver import Driver
 from sasl_tokens.bson import encode_document
 
 if TYPE_CHECKING:
     from sasl_core import ConnectionFacts, Reply
     from sasl_core.aio import Server, ServerSession
     from sasl_profiles.mongodb.server import MongodbServer
-    from sasl_profiles.mongodb.stream import ByteStream
+    from sasl_tls.facts import TransportFacts
+    from sasl_tls.stream import ByteStream
 
 __all__ = ["ClientTask", "connection_facts"]
 
@@ -52,10 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class ClientTask:
-    """What one client's task does, from the connection to its end.
-
-    `waiting_since`: when the client completed its last message.
-    """
+    """What one client's task does, from the connection to its end."""
 
     def __init__(self, owner: MongodbServer, stream: ByteStream, number: int) -> None:
         self._owner = owner
@@ -68,8 +67,8 @@ class ClientTask:
             embedded=owner.on_command is not None,
         )
         self._clock = asyncio.get_running_loop().time
-        self.waiting_since = self._exchange_since = self._clock()
-        self._progress = 0
+        self._driver: Driver[Event] = Driver(self._machine, stream, self._deadline)
+        self._exchange_since = self._driver.waiting_since
         self._exchange: tuple[Server, ServerSession] | None = None
         self._database = ""
         self._login: ServerSession | None = None
@@ -80,12 +79,17 @@ class ClientTask:
         """Whether somebody is logged in."""
         return self._machine.authenticated
 
+    @property
+    def waiting_since(self) -> float:
+        """When the client completed its last message."""
+        return self._driver.waiting_since
+
     async def run(self) -> None:
         linger = LINGER_SECONDS
         try:
             tls = self._owner.tls
             if tls is None:
-                self._stream.begin()
+                self._stream.release()
             else:
                 seconds = min(HANDSHAKE_SECONDS, self._limits.login_seconds)
                 await self._stream.accept_tls(tls, timeout=seconds)
@@ -102,12 +106,12 @@ class ClientTask:
             self._machine.give_up()
             self._drop_exchange()
             self._replace_login(None)
-            self._flush()
+            self._driver.flush()
             await self._stream.close(linger)
 
     async def _serve(self) -> None:
         while True:
-            match await self._next():
+            match await self._driver.next_event():
                 case AuthStarted() as event:
                     await self._start(event)
                 case AuthContinued(payload):
@@ -218,52 +222,29 @@ class ClientTask:
 
     # --- the stream -----------------------------------------------------------------------------
 
-    async def _next(self) -> Event:
+    def _deadline(self) -> float:
+        """Until when the client may complete its next message."""
         machine, limits = self._machine, self._limits
-        while (event := machine.next_event()) is None:
-            self._flush()
-            if machine.progress != self._progress:
-                self._progress = machine.progress
-                self.waiting_since = self._clock()
-            seconds = limits.idle_seconds if machine.authenticated else limits.login_seconds
-            deadline = self.waiting_since + seconds
-            if machine.exchanging:
-                deadline = min(deadline, self._exchange_since + limits.login_seconds)
-            async with asyncio.timeout_at(deadline):
-                await self._stream.drain()
-                machine.receive(await self._stream.read())
-        return event
-
-    def _flush(self) -> None:
-        self._stream.write(self._machine.data_to_send())
+        seconds = limits.idle_seconds if machine.authenticated else limits.login_seconds
+        deadline = self.waiting_since + seconds
+        if machine.exchanging:
+            deadline = min(deadline, self._exchange_since + limits.login_seconds)
+        return deadline
 
     def _facts(self) -> ConnectionFacts:
-        extra = self._stream.transport.get_extra_info
-        return connection_facts(extra("peername"), extra("sockname"), extra("cipher"))
+        return connection_facts(self._stream.facts())
 
 
-def connection_facts(remote: object, local: object, cipher: object) -> ConnectionFacts:
-    """The facts of a connection between these socket addresses; `cipher` as `ssl` reports it."""
-    strength = cast("tuple[object, object, int]", cipher)[2] if isinstance(cipher, tuple) else 0
-    facts: ConnectionFacts = {
+def connection_facts(beneath: TransportFacts) -> ConnectionFacts:
+    """The facts of a MongoDB client's connection over one of which these are known."""
+    return {
         "success_data": False,
         "initial_response": True,
-        "external_ssf": strength,
         "channel_bindings": _NO_BINDING,
+        "external_ssf": beneath.external_ssf,
+        "remote": beneath.remote,
+        "local": beneath.local,
     }
-    if (address := _address(remote)) is not None:
-        facts["remote"] = address
-    if (address := _address(local)) is not None:
-        facts["local"] = address
-    return facts
-
-
-def _address(address: object) -> str | None:
-    """Host without its scope, and port; None for what is no internet address."""
-    if not isinstance(address, tuple) or len(cast("tuple[object, ...]", address)) < 2:
-        return None
-    host, port = cast("tuple[object, object]", address[:2])
-    return f"{str(host).partition('%')[0]};{port}"
 
 
 def _text(value: bytes) -> str:

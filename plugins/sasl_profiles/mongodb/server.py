@@ -9,10 +9,8 @@ Source: MongoDB's manual, "MongoDB Wire Protocol"; the driver authentication spe
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -27,16 +25,16 @@ from sasl_profiles.mongodb.client_task import ClientTask, connection_facts
 from sasl_profiles.mongodb.events import Command, Limits
 from sasl_profiles.mongodb.exchange import EXTERNAL, MECHANISMS
 from sasl_profiles.mongodb.options import MongodbOptions
-from sasl_profiles.mongodb.stream import ByteStream
 from sasl_tls import ServerTls
+from sasl_tls.facts import TransportFacts
+from sasl_tls.listener import StreamServer
 
 if TYPE_CHECKING:
     import ssl
-    from types import TracebackType
-    from typing import Self
 
     from sasl_core import ConnectionFacts
     from sasl_core.aio import Server
+    from sasl_tls.stream import ByteStream
 
 __all__ = ["CommandHandler", "MongodbServer"]
 
@@ -49,7 +47,7 @@ ADMIN: Final = "admin"
 _log = logging.getLogger(__name__)
 
 
-class MongodbServer:
+class MongodbServer(StreamServer[ClientTask]):
     """Listens, and lets clients log in.
 
     `server`: whose users they are; it stays open when this is closed. `databases`: the
@@ -73,6 +71,7 @@ class MongodbServer:
         limits: Limits | None = None,
         max_connections: int = 1000,
     ) -> None:
+        super().__init__(max_connections=max_connections, held=True)
         self.server = server
         self.databases = {ADMIN: server} if databases is None else dict(databases)
         if EXTERNAL in self.databases:
@@ -81,9 +80,6 @@ class MongodbServer:
         self.tls = tls if tls is None or isinstance(tls, ServerTls) else ServerTls(tls)
         self.on_command = on_command
         self.limits = limits or Limits()
-        self.max_connections = max_connections
-        self._listener: asyncio.Server | None = None
-        self._clients: dict[asyncio.Task[None], ClientTask] = {}
         self._numbers = count(1)
         self._own: list[Server] = []
 
@@ -145,64 +141,11 @@ class MongodbServer:
             key="profiles.mongodb.databases",
         )
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """The first address that it listens at.
-
-        Raises:
-            UsageError: it does not listen.
-        """
-        if self._listener is None or not self._listener.sockets:
-            raise UsageError("the server does not listen")
-        name = self._listener.sockets[0].getsockname()
-        return str(name[0]), int(name[1])
-
-    @property
-    def connections(self) -> int:
-        """Clients connected now."""
-        return len(self._clients)
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen at `host`, at any free port for 0.
-
-        Raises:
-            UsageError: it listens already.
-            OSError: the address cannot be had.
-            SaslError: the SASL server cannot say what it offers.
-        """
-        if self._listener is not None:
-            raise UsageError("the server listens already")
-        # Whatever is wrong with the configuration comes out here, and the plugins are loaded.
-        facts = connection_facts(None, None, None)
-        for server in {self.server, *self.databases.values()}:
-            _ = _offer(server, facts)
-        self._listener = await asyncio.get_running_loop().create_server(
-            lambda: ByteStream(self._accept), host, port
-        )
-
     async def close(self) -> None:
         """Stop listening and send every client away. Idempotent."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            await _hang_up(listener)
-            tasks = list(self._clients)
-            for task in tasks:
-                _ = task.cancel()
-            _ = await asyncio.gather(*tasks, return_exceptions=True)
-            await listener.wait_closed()
+        await super().close()
         while self._own:
             await self._own.pop().close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     # --- what clients' tasks ask ----------------------------------------------------------------
 
@@ -241,21 +184,13 @@ class MongodbServer:
             else cast("list[Mapping[str, object]]", providers)
         )
 
-    def _accept(self, stream: ByteStream) -> None:
-        if self._listener is None or not self._makes_room():
-            stream.transport.abort()
-            return
-        client = ClientTask(self, stream, next(self._numbers))
+    def _check(self) -> None:
+        facts = connection_facts(TransportFacts())
+        for server in {self.server, *self.databases.values()}:
+            _ = _offer(server, facts)
 
-        def done(task: asyncio.Task[None]) -> None:
-            del self._clients[task]
-            # A task that is cancelled before its first step runs no line of `run`, not even
-            # what closes the connection.
-            stream.transport.abort()
-
-        task = asyncio.get_running_loop().create_task(client.run())
-        self._clients[task] = client
-        task.add_done_callback(done)
+    def _client(self, stream: ByteStream) -> ClientTask:
+        return ClientTask(self, stream, next(self._numbers))
 
     def _makes_room(self) -> bool:
         """Whether one more client has a place, be it that another loses its own.
@@ -273,22 +208,6 @@ class MongodbServer:
         client.dismissed = True
         _ = task.cancel()
         return True
-
-
-async def _hang_up(listener: asyncio.Server) -> None:
-    """Close the listening sockets, and lose nobody who was accepted a moment ago.
-
-    asyncio takes a connection on in a task of its own. When the listener closes before that
-    task has run, the connection is neither served nor closed, and its client waits for ever.
-    """
-    loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError):  # of an event loop that accepts in another way
-        for listening in listener.sockets:
-            _ = loop.remove_reader(listening.fileno())
-        # Those who were accepted before that are handed to us now, and are turned away.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-    listener.close()
 
 
 def _offer(server: Server, facts: ConnectionFacts) -> tuple[str, ...]:

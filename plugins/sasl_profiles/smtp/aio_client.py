@@ -33,8 +33,8 @@ from sasl_profiles.smtp.endpoint import (
     unreachable,
 )
 from sasl_profiles.smtp.replies import ReplyReader, SmtpReply
-from sasl_profiles.smtp.stream import ByteStream, UnreadBytesError
 from sasl_tls import client_bindings
+from sasl_tls.stream import ByteStream, UnreadBytesError
 
 if TYPE_CHECKING:
     import ssl
@@ -92,10 +92,9 @@ class AsyncSmtpClient:
             UsageError: not connected.
         """
         stream = self._connected()
-        extra = stream.transport.get_extra_info
-        tls = extra("ssl_object")
+        tls = stream.transport.get_extra_info("ssl_object")
         bindings = NO_TLS if tls is None else client_bindings(tls)
-        return connection_facts(extra("peername"), extra("sockname"), stream.cipher, bindings)
+        return connection_facts(stream.facts(), bindings)
 
     async def connect(self) -> None:
         """Connect and hear the greeting.

@@ -40,6 +40,7 @@ from sasl_profiles.smtp.endpoint import (
 )
 from sasl_profiles.smtp.replies import ReplyReader, SmtpReply
 from sasl_tls import client_bindings
+from sasl_tls.facts import transport_facts
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -105,7 +106,7 @@ class SmtpClient:
             remote = connected.getpeername()
         except OSError as error:
             raise unreachable(error) from None
-        return connection_facts(remote, connected.getsockname(), cipher, bindings)
+        return connection_facts(transport_facts(remote, connected.getsockname(), cipher), bindings)
 
     def connect(self) -> None:
         """Connect and hear the greeting.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import (
     BackendError,
@@ -12,13 +12,14 @@ from sasl_core.plugin import (
     PeerError,
     printable,
 )
+from sasl_tls.facts import host_and_port
 
 if TYPE_CHECKING:
     from sasl_core import ConnectionFacts
+    from sasl_tls.facts import TransportFacts
 
 __all__ = [
     "NO_TLS",
-    "Cipher",
     "connection_facts",
     "literal",
     "no_layer",
@@ -26,48 +27,34 @@ __all__ = [
     "unreachable",
 ]
 
-Cipher: TypeAlias = "tuple[str, str, int] | None"
-"""Name, protocol and strength in bits, as the ssl module reports them; None without TLS."""
-
 NO_TLS: Final = ChannelBindings({}, {"every type": "TLS is not in use on this connection"})
 """What a connection in clear can be bound by."""
 
 
 def connection_facts(
-    remote: object, local: object, cipher: Cipher, bindings: ChannelBindings = NO_TLS
+    beneath: TransportFacts, bindings: ChannelBindings = NO_TLS
 ) -> ConnectionFacts:
-    """The facts of a connection between these socket addresses.
+    """The facts of an SMTP connection over one of which these are known.
 
     SMTP carries the client's first message with AUTH and nothing with its success reply
     (RFC 4954 section 4).
     """
-    facts: ConnectionFacts = {
+    return {
         "success_data": False,
         "initial_response": True,
-        "external_ssf": 0 if cipher is None else cipher[2],
         "channel_bindings": bindings,
+        "external_ssf": beneath.external_ssf,
+        "remote": beneath.remote,
+        "local": beneath.local,
     }
-    if (address := _parts(remote)) is not None:
-        facts["remote"] = f"{address[0]};{address[1]}"
-    if (address := _parts(local)) is not None:
-        facts["local"] = f"{address[0]};{address[1]}"
-    return facts
 
 
 def literal(local: object) -> str:
     """The address literal for EHLO (RFC 5321 section 4.1.3); a name of no host without one."""
-    address = _parts(local)
+    address = host_and_port(local)
     if address is None:
         return "localhost.invalid"
     return f"[IPv6:{address[0]}]" if ":" in address[0] else f"[{address[0]}]"
-
-
-def _parts(address: object) -> tuple[str, int] | None:
-    """Host without its scope, and port; None for what is no internet address."""
-    if not isinstance(address, tuple) or len(cast("tuple[object, ...]", address)) < 2:
-        return None
-    host, port = cast("tuple[object, object]", address[:2])
-    return str(host).partition("%")[0], int(cast("int", port))
 
 
 def no_layer(layer: Layer | None) -> None:

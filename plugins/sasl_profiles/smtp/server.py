@@ -33,16 +33,18 @@ from sasl_profiles.smtp.events import (
     MessageReceived,
     TlsRequested,
 )
-from sasl_profiles.smtp.stream import ByteStream
 from sasl_tls import ServerTls
+from sasl_tls.driver import Driver
+from sasl_tls.facts import TransportFacts
+from sasl_tls.listener import Refusal, StreamServer
 
 if TYPE_CHECKING:
     import ssl
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Mapping
 
     from sasl_core import ConnectionFacts
     from sasl_core.aio import Server
+    from sasl_tls.stream import ByteStream
 
 __all__ = ["MessageHandler", "SmtpServer"]
 
@@ -56,10 +58,15 @@ HANDSHAKE_SECONDS: Final = 30.0
 
 NOTED_REASONS: Final = 64
 
+FAREWELLS: Final[Mapping[Refusal, str]] = {
+    Refusal.FULL: "Too many connections",
+    Refusal.CLOSING: "Shutting down",
+}
+
 _log = logging.getLogger(__name__)
 
 
-class SmtpServer:
+class SmtpServer(StreamServer["_Client"]):
     """Listens, and lets clients log in and hand in mail.
 
     `server`: whose users they are; it stays open when this is closed. `host_name`: what the
@@ -83,72 +90,14 @@ class SmtpServer:
     ) -> None:
         if not (host_name.isascii() and host_name.isprintable()) or " " in host_name:
             raise UsageError("host_name is a host's name")
+        super().__init__(max_connections=max_connections)
         self.server = server
         self.host_name = host_name
         self.tls = tls if tls is None or isinstance(tls, ServerTls) else ServerTls(tls)
         self.binding = binding
         self.on_message = on_message
         self.limits = limits or Limits()
-        self.max_connections = max_connections
-        self._listener: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._unbound: set[str] = set()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """The first address that it listens at.
-
-        Raises:
-            UsageError: it does not listen.
-        """
-        if self._listener is None or not self._listener.sockets:
-            raise UsageError("the server does not listen")
-        name = self._listener.sockets[0].getsockname()
-        return str(name[0]), int(name[1])
-
-    @property
-    def connections(self) -> int:
-        """Clients connected now."""
-        return len(self._tasks)
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen at `host`, at any free port for 0.
-
-        Raises:
-            UsageError: it listens already.
-            OSError: the address cannot be had.
-            SaslError: the SASL server cannot say what it offers.
-        """
-        if self._listener is not None:
-            raise UsageError("the server listens already")
-        # Whatever is wrong with the configuration comes out here, and the plugins are loaded.
-        _ = self.mechanisms(connection_facts(None, None, None))
-        self._listener = await asyncio.get_running_loop().create_server(
-            lambda: ByteStream(self._accept), host, port
-        )
-
-    async def close(self) -> None:
-        """Stop listening and send every client away. Idempotent."""
-        listener, self._listener = self._listener, None
-        if listener is None:
-            return
-        listener.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            _ = task.cancel()
-        _ = await asyncio.gather(*tasks, return_exceptions=True)
-        await listener.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     def mechanisms(self, facts: ConnectionFacts) -> tuple[str, ...]:
         """What EHLO offers on a connection of which these facts are known."""
@@ -166,22 +115,14 @@ class SmtpServer:
                 self._unbound.add(why)
             _log.info("no mechanism with channel binding (-PLUS) is offered over TLS: %s", why)
 
-    def _accept(self, stream: ByteStream) -> None:
-        client = _Client(self, stream)
-        if len(self._tasks) >= self.max_connections or self._listener is None:
-            client.turn_away("Too many connections")
-            return
+    def _check(self) -> None:
+        _ = self.mechanisms(connection_facts(TransportFacts()))
 
-        def done(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            # A task that is cancelled before its first step runs no line of `run`, not even
-            # what closes the connection.
-            if not stream.transport.is_closing():
-                client.turn_away("Shutting down")
+    def _client(self, stream: ByteStream) -> _Client:
+        return _Client(self, stream)
 
-        task = asyncio.get_running_loop().create_task(client.run())
-        self._tasks.add(task)
-        task.add_done_callback(done)
+    def _turn_away(self, stream: ByteStream, why: Refusal) -> None:
+        _Client(self, stream).turn_away(FAREWELLS[why])
 
 
 class _Client:
@@ -197,10 +138,8 @@ class _Client:
             starttls=owner.tls is not None,
             limits=owner.limits,
         )
-        self._clock = asyncio.get_running_loop().time
-        self._born = self._clock()
-        self._idle_since = self._born
-        self._progress = -1
+        self._driver: Driver[Event] = Driver(self._machine, stream, self._deadline)
+        self._born = self._driver.waiting_since
         self._who = ("", "")
         self._bindings = NO_TLS
 
@@ -222,19 +161,19 @@ class _Client:
             # The client has gone, or its TLS handshake failed; there is nobody to tell.
             linger = 0.0
         except asyncio.CancelledError:
-            self._machine.give_up("Shutting down")
+            self._machine.give_up(FAREWELLS[Refusal.CLOSING])
             linger = LINGER_SECONDS / 2
             raise
         except Exception as error:  # noqa: BLE001 - the other clients must not suffer.
             _log.error("a client's connection failed: %s", type(error).__name__)
             self._machine.give_up("Internal error")
         finally:
-            self._flush()
+            self._driver.flush()
             await self._stream.close(linger)
 
     async def _serve(self) -> None:
         while True:
-            match await self._next():
+            match await self._driver.next_event():
                 case AuthStarted(mechanism, initial):
                     await self._login(mechanism, initial)
                 case TlsRequested():
@@ -253,7 +192,7 @@ class _Client:
                 reply = await session.start(mechanism, initial)
                 while not reply.done:
                     machine.challenge(reply.data or b"")
-                    event = await self._next()
+                    event = await self._driver.next_event()
                     if not isinstance(event, AuthResponse):
                         return
                     reply = await session.step(event.data)
@@ -277,13 +216,13 @@ class _Client:
             machine.receive(await stream.read())
         if tls is None or not machine.accept_tls():
             return
-        self._flush()
+        self._driver.flush()
         await stream.accept_tls(tls, timeout=min(HANDSHAKE_SECONDS, self._limits.idle_seconds))
         self._bindings = tls.bindings(stream.transport, self._owner.binding)
         if not self._bindings:
             self._owner.note_unbound(self._bindings)
         machine.tls_started()
-        self._idle_since = self._clock()
+        self._driver.note_progress()
 
     async def _deliver(self, event: MessageReceived) -> None:
         accepted = True
@@ -298,28 +237,14 @@ class _Client:
 
     # --- the stream -------------------------------------------------------------------------
 
-    async def _next(self) -> Event:
-        machine = self._machine
-        while (event := machine.next_event()) is None:
-            self._flush()
-            if machine.progress != self._progress:
-                self._progress = machine.progress
-                self._idle_since = self._clock()
-            deadline = self._idle_since + self._limits.idle_seconds
-            if not machine.authenticated:
-                deadline = min(deadline, self._born + self._limits.login_seconds)
-            async with asyncio.timeout_at(deadline):
-                await self._stream.drain()
-                machine.receive(await self._stream.read())
-        return event
-
-    def _flush(self) -> None:
-        self._stream.write(self._machine.data_to_send())
+    def _deadline(self) -> float:
+        """Until when the client may complete what it says next."""
+        idle = self._driver.waiting_since + self._limits.idle_seconds
+        if self._machine.authenticated:
+            return idle
+        return min(idle, self._born + self._limits.login_seconds)
 
     def _facts(self) -> ConnectionFacts:
-        extra = self._stream.transport.get_extra_info
-        facts = connection_facts(
-            extra("peername"), extra("sockname"), self._stream.cipher, self._bindings
-        )
+        facts = connection_facts(self._stream.facts(), self._bindings)
         facts["binding_policy"] = self._owner.binding
         return facts

@@ -1,9 +1,9 @@
-"""Bytes over asyncio, with TLS put beneath while the connection stands.
+"""Bytes over asyncio, with TLS put beneath at the start or while the connection stands.
 
 The standard library's StreamReader keeps what it read in clear across `start_tls`; that is
 the fault that STARTTLS is attacked by (CVE-2011-0411), and why this is not built on it.
-Invariants: `start_tls` fails rather than begin with unread bytes; no more is kept unread
-than `HIGH_WATER` and one segment.
+Invariants: a handshake fails rather than begin with unread bytes; no more is kept unread than
+`HIGH_WATER` and one segment; a peer that sends without a pause costs the others no turn.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from sasl_profiles.smtp.endpoint import Cipher
+from sasl_tls.facts import transport_facts
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
 
-    from sasl_tls import ServerTls
+    from sasl_tls.facts import TransportFacts
+    from sasl_tls.server import ServerTls
 
 __all__ = ["ByteStream", "UnreadBytesError"]
 
-HIGH_WATER: Final = 65536
+HIGH_WATER: Final = 64 * 1024
 """Octets kept unread before the peer is made to wait."""
+
+CHUNK: Final = 16 * 1024
+"""Most octets that are read at once."""
 
 TLS_SHUTDOWN_SECONDS: Final = 5.0
 
@@ -34,10 +38,13 @@ class UnreadBytesError(Exception):
 class ByteStream(asyncio.Protocol):
     """One connection; `connected` is called with it when it stands.
 
+    `held`: nothing is read from the socket before `release`, or the handshake of TLS.
     `read`, `drain`, `start_tls`, `accept_tls` and `close` are for one task at a time.
     """
 
-    def __init__(self, connected: Callable[[ByteStream], None] | None = None) -> None:
+    def __init__(
+        self, connected: Callable[[ByteStream], None] | None = None, *, held: bool = False
+    ) -> None:
         self._connected = connected
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -47,12 +54,13 @@ class ByteStream(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._upgrading = False
-        self._held = False
+        self._held = held
 
     # --- asyncio calls these ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._throttle()
         connected, self._connected = self._connected, None
         if connected is not None:
             connected(self)
@@ -88,24 +96,31 @@ class ByteStream(asyncio.Protocol):
         return len(self._buffer)
 
     @property
-    def cipher(self) -> Cipher:
-        """The TLS cipher in use, None in clear."""
-        return cast("Cipher", self.transport.get_extra_info("cipher"))
-
-    @property
     def transport(self) -> asyncio.Transport:
-        """The transport of the moment."""
+        """The transport of the moment.
+
+        Raises:
+            ConnectionResetError: there was none yet.
+        """
         if self._transport is None:
             raise ConnectionResetError("no connection")
         return self._transport
 
+    def facts(self) -> TransportFacts:
+        """What a SASL session has to know of the connection as it is now."""
+        extra = self.transport.get_extra_info
+        return transport_facts(extra("peername"), extra("sockname"), extra("cipher"))
+
     async def read(self) -> bytes:
-        """All that arrived, at least one octet; `b""` when the peer sends no more."""
+        """Some of what arrived, at least one octet; `b""` when the peer sends no more."""
+        if self._buffer:
+            # Who sends without a pause lets the others have their turn all the same.
+            await asyncio.sleep(0)
         while not self._buffer and not self._eof:
             self._readable.clear()
             _ = await self._readable.wait()
-        data = bytes(self._buffer)
-        self._buffer.clear()
+        data = bytes(self._buffer[:CHUNK])
+        del self._buffer[:CHUNK]
         self._throttle()
         return data
 
@@ -121,6 +136,11 @@ class ByteStream(asyncio.Protocol):
     def hold(self) -> None:
         """Read nothing more from the socket; `start_tls` and `accept_tls` go on reading."""
         self._held = True
+        self._throttle()
+
+    def release(self) -> None:
+        """Read from the socket again, or for the first time."""
+        self._held = False
         self._throttle()
 
     async def start_tls(
@@ -163,8 +183,10 @@ class ByteStream(asyncio.Protocol):
         await self._upgrade(lambda: tls.accept(self.transport, self, timeout=timeout))
 
     async def _upgrade(self, begin: Callable[[], Awaitable[asyncio.Transport]]) -> None:
-        if self._buffer or self._eof:
+        if self._buffer:
             raise UnreadBytesError
+        if self._eof:
+            raise ConnectionResetError("the peer has gone")
         self._upgrading = True
         try:
             fresh = await begin()
@@ -176,8 +198,7 @@ class ByteStream(asyncio.Protocol):
         finally:
             self._upgrading = False
         self._transport = fresh
-        self._held = False
-        self._throttle()
+        self.release()
 
     async def close(self, linger: float) -> None:
         """Send what is queued and close, within `linger` seconds; then cut it off.
@@ -188,8 +209,7 @@ class ByteStream(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        self._held = False
-        self._throttle()
+        self.release()
         try:
             async with asyncio.timeout(linger):
                 if transport.can_write_eof() and not transport.is_closing():
