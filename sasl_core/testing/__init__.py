@@ -1,17 +1,19 @@
-"""The conformance kit: what every mechanism, canonicaliser and store has to pass.
+"""The conformance kit: what every mechanism, canonicaliser, store and source has to pass.
 
-Derive a test class from `MechanismConformance`, `CanonicalizerConformance` or
-`StoreConformance`, or from `MessageConformance` or `PreparationConformance` for a part of
-a plug, set the attributes that it names, and let pytest collect it. The checks are plain
-methods called `test_...` that raise AssertionError, also under `python -O`; nothing here
-imports pytest. What they are made of can be used alone: wire two sessions together with
-`ExchangePair`, look for secrets with `assert_no_secret`.
+Derive a test class from `MechanismConformance`, `CanonicalizerConformance`,
+`StoreConformance` or `CredentialsConformance`, or from `MessageConformance` or
+`PreparationConformance` for a part of a plug, set the attributes that it names, and let
+pytest collect it. The checks are plain methods called `test_...` that raise AssertionError,
+also under `python -O`; nothing here imports pytest. What they are made of can be used
+alone: wire two sessions together with `ExchangePair`, look for secrets with
+`assert_no_secret`.
 """
 
 from __future__ import annotations
 
 from sasl_core.testing.canonicalizers import CanonicalizerConformance
 from sasl_core.testing.corruptions import Kind, Scene, corrupt
+from sasl_core.testing.credentials import CredentialsConformance
 from sasl_core.testing.drivers import (
     DRIVERS,
     AsyncioDriver,
@@ -34,8 +36,8 @@ from sasl_core.testing.pairs import (
 )
 from sasl_core.testing.setups import ClientSetup, Credentials, ServerSetup, declare
 from sasl_core.testing.spies import Spies, SpyStore
+from sasl_core.testing.stage import Stage
 from sasl_core.testing.stores import StoreConformance
-from sasl_core.testing.subject import Stage
 
 __all__ = [
     "DRIVERS",
@@ -45,6 +47,7 @@ __all__ = [
     "CanonicalizerConformance",
     "ClientSetup",
     "Credentials",
+    "CredentialsConformance",
     "Driver",
     "Ending",
     "ExchangePair",

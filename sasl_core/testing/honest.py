@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sasl_core.facts import ConnectionFacts
     from sasl_core.testing.pairs import Call, ExchangePair, Outcome
     from sasl_core.testing.setups import Credentials
-    from sasl_core.testing.subject import Stage
+    from sasl_core.testing.stage import Stage
 
 __all__ = ["HonestChecks", "derivations"]
 

@@ -123,19 +123,24 @@ def _is_one_of(value: object, others: Iterable[object]) -> bool:
 
 
 def assert_no_secret(
-    error: BaseException, secrets: Iterable[str | bytes], packages: Iterable[str] = ()
+    error: BaseException,
+    secrets: Iterable[str | bytes],
+    packages: Iterable[str] = (),
+    but: Iterable[object] = (),
 ) -> None:
     """Nothing that hangs on `error` holds a secret.
 
     Looked at: its text and repr, arguments, attributes and notes, its causes and
     contexts, and the locals of the frames of its traceback that belong to the library
-    or to `packages` (a caller's own frames are the caller's business).
+    or to `packages` (a caller's own frames are the caller's business). The objects `but`
+    are not entered, as in `find_secret`.
 
     Raises:
         AssertionError: it says where the secret is, and does not repeat it.
     """
     needles = Needles(secrets)
     ours = {"sasl_core", *packages}
+    but = tuple(but)
     pending: list[BaseException] = [error]
     seen: set[int] = set()
     while pending:
@@ -147,15 +152,19 @@ def assert_no_secret(
         for what, text in (("text", str(current)), ("repr", repr(current))):
             if needles.in_text(text):
                 fail(f"the {what} of {name} holds a secret")
-        path = find_secret(current, needles.octets)
+        path = find_secret(current, needles.octets, but)
         if path is not None:
             fail(f"{name} holds a secret: {path}")
-        _check_frames(current.__traceback__, needles, ours, name)
+        _check_frames(current.__traceback__, needles, ours, name, but)
         pending += [e for e in (current.__cause__, current.__context__) if e is not None]
 
 
 def _check_frames(
-    traceback: TracebackType | None, needles: Needles, ours: set[str], name: str
+    traceback: TracebackType | None,
+    needles: Needles,
+    ours: set[str],
+    name: str,
+    but: tuple[object, ...],
 ) -> None:
     while traceback is not None:
         frame = traceback.tb_frame
@@ -164,7 +173,7 @@ def _check_frames(
             for variable, value in frame.f_locals.items():
                 if isinstance(value, _PASSED_BY):
                     continue
-                path = find_secret(value, needles.octets)
+                path = find_secret(value, needles.octets, but)
                 if path is not None:
                     code = frame.f_code
                     fail(f"{name}: {variable!r} in {module}.{code.co_name} holds a secret: {path}")

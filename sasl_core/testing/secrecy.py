@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sasl_core.negotiation import Negotiation
     from sasl_core.testing.pairs import Ending, ExchangePair, Framing, Message, Outcome, Tamper
     from sasl_core.testing.setups import Credentials
-    from sasl_core.testing.subject import Stage
+    from sasl_core.testing.stage import Stage
 
 __all__ = ["SecrecyChecks"]
 
@@ -81,12 +81,18 @@ class SecrecyChecks(MechanismSubject):
         secrets = self.secrets()
         with stage.pair(credentials, framing, tamper) as pair:
             outcome = stage.driver.run(pair.play())
-            for ending in (outcome.server, outcome.client):
-                if ending.error is not None:
-                    assert_no_secret(ending.error, secrets, self.packages)
+            self._unspoken(pair, outcome, secrets)
             self._forgotten(pair, outcome, secrets)
+        # Now that both are closed, with nothing excepted.
+        self._unspoken(pair, outcome, secrets)
         self._forgotten(pair, outcome, secrets)
         return outcome.transcript
+
+    def _unspoken(self, pair: ExchangePair, outcome: Outcome, secrets: set[str]) -> None:
+        kept = [*_kept(pair.server.peek()), *_kept(pair.client.peek())]
+        for ending in (outcome.server, outcome.client):
+            if ending.error is not None:
+                assert_no_secret(ending.error, secrets, self.packages, kept)
 
     def _forgotten(self, pair: ExchangePair, outcome: Outcome, secrets: set[str]) -> None:
         for who, session in (("server", pair.server), ("client", pair.client)):
@@ -244,15 +250,12 @@ class SecrecyChecks(MechanismSubject):
 def _kept(raw: Negotiation) -> list[object]:
     """What a session may keep until it is closed, and must not after that.
 
-    A server's login that rests on a token keeps it, to check it again; a client that waits for
-    the protocol's word on its login keeps what it drops from a cache when that is no.
+    A server's login that rests on a token keeps it, to check it again; a client that has not
+    been let in yet keeps what it drops from a cache when the protocol says no.
     """
+    name = {Phase.DONE: "token", Phase.THROUGH: "refused_hook", Phase.FAILED: "refused_hook"}
     context = getattr(raw, "_context", None)
-    if raw.phase is Phase.DONE:
-        return [getattr(context, "token", None)]
-    if raw.phase is Phase.THROUGH:
-        return [getattr(context, "refused_hook", None)]
-    return []
+    return [getattr(context, name[raw.phase], None)] if raw.phase in name else []
 
 
 def _lengths(credentials: Credentials) -> str:

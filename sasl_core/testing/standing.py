@@ -12,7 +12,7 @@ from sasl_core.testing.subject import MechanismSubject
 if TYPE_CHECKING:
     from sasl_core.errors import SaslError
     from sasl_core.negotiation import ServerNegotiation
-    from sasl_core.testing.subject import Stage
+    from sasl_core.testing.stage import Stage
 
 __all__ = ["StandingChecks"]
 

@@ -125,6 +125,19 @@ def test_a_callers_own_frames_are_its_own_business():
     assert_no_secret(raised(SaslError("refused"), "an_application", SECRET), [SECRET], ["a_plugin"])
 
 
+def test_what_may_keep_a_secret_is_left_out():
+    """Neither an object nor an error is looked for by way of what is excepted, and by no other."""
+    keeper = [SECRET]
+    error = AttributedError("refused")
+    error.kept = {"kept": keeper}
+    assert find_secret(error, [SECRET], [keeper]) is None
+    assert_no_secret(error, [SECRET], but=[keeper])
+    for other in ([], [error.kept.copy()]):
+        assert find_secret(error, [SECRET], other) is not None
+        with pytest.raises(AssertionError, match="holds a secret"):
+            assert_no_secret(error, [SECRET], but=other)
+
+
 def test_a_secret_too_short_to_look_for_is_refused():
     """A secret that would be found by chance is not looked for."""
     with pytest.raises(AssertionError, match="under 6 bytes"):

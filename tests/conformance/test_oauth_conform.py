@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import ClassVar
 
+import attrs
+
+from hasty_cache import hasten
 from oauth_kit import FAR, configured
 from sasl_auxprop.memory import MemoryStore
-from sasl_core import PromptId
-from sasl_core.plugin import AuxpropPlug
-from sasl_core.testing import Credentials, MechanismConformance, MessageConformance
-from sasl_core.testing.subject import Stage
+from sasl_core.plugin import AuxpropPlug, TokenRequest
+from sasl_core.testing import (
+    ClientSetup,
+    Credentials,
+    MechanismConformance,
+    MessageConformance,
+    Stage,
+)
+from sasl_credentials import CallbackTokens
 from sasl_mechanisms import xoauth2
 from sasl_mechanisms.oauthbearer import messages as oauthbearer
+from sasl_mechanisms.oauthbearer.client import UNNAMED
 from sasl_tokens.bearer import BearerLogin, BearerRequest, set_validator
 from sasl_tokens.bearer_messages import (
     format_credentials,
@@ -34,36 +41,31 @@ def validator(token: str, request: BearerRequest) -> BearerLogin | None:
     return BearerLogin("alice", "application", FAR) if token == GOOD else None
 
 
-def bearing(token: str, name: str = "alice", **more: Any) -> Credentials:
-    """A user with a token."""
-    return Credentials(name, answers={PromptId.TOKEN: token}, **more)
+def give(request: TokenRequest) -> str:
+    """The same, of a client's source."""
+    del request
+    return GOOD
 
 
 class Bearers(MechanismConformance):
     """A server whose application knows one token."""
 
-    credentials = bearing(GOOD)
-    wrong_credentials = bearing(WRONG)
+    credentials = Credentials("alice", token=GOOD)
+    wrong_credentials: ClassVar[Credentials | None] = Credentials("alice", token=WRONG)
     expected_authid = "alice"
-    indistinguishable = {"an unknown user": bearing(WRONG, "aline")}
-    proxy = bearing(GOOD, authzid="barry")
+    indistinguishable = {"an unknown user": Credentials("aline", token=WRONG)}
+    proxy = Credentials("alice", token=GOOD, authzid="barry")
     config = configured()
     packages = ("sasl_mechanisms", "sasl_tokens")
 
-    @contextmanager
-    def stage(self, *arguments: Any, **more: Any) -> Iterator[Stage]:
-        with super().stage(*arguments, **more) as stage:
-            set_validator(stage.server.utils, validator)
-            yield stage
+    def prepare(self, stage: Stage) -> None:
+        set_validator(stage.server.utils, validator)
 
     def stores(self) -> tuple[AuxpropPlug, ...]:
         store = MemoryStore()
         for name in ("alice", "barry"):
             store.add_user(name, properties={"mailHost": [b"mx1"]})
         return (store,)
-
-    def secrets(self) -> set[str]:
-        return {GOOD, WRONG}
 
 
 class TestOauthbearer(Bearers):
@@ -77,6 +79,21 @@ class TestOauthbearer(Bearers):
     )
 
 
+class TestOauthbearerUnnamed(TestOauthbearer):
+    """OAUTHBEARER of a client that leaves it to its token who it is."""
+
+    credentials = Credentials(token=GOOD)
+    wrong_credentials = Credentials(token=WRONG)
+    indistinguishable = {}
+    proxy = Credentials(token=GOOD, authzid="barry")
+    expected_client_authid = UNNAMED
+    still_valid = dict.fromkeys(
+        ("BIT_FLIP", "QUOTE_BYTE", "CASE_FLIP"),
+        "nobody vouches for host, for the scheme's case, nor for keys that are not known",
+    )
+    bit_flips = 256
+
+
 class TestXoauth2(Bearers):
     """XOAUTH2."""
 
@@ -86,6 +103,24 @@ class TestXoauth2(Bearers):
         ("BIT_FLIP", "CASE_FLIP", "REORDER_ATTR"),
         "the scheme is Bearer in any case (RFC 6750), and pairs have no order",
     )
+
+
+class TestXoauth2FromSource(TestXoauth2):
+    """XOAUTH2 of a client whose source of tokens is asked, and whose tokens are kept."""
+
+    credentials = Credentials("alice")
+    wrong_credentials = None
+    indistinguishable = {}
+    proxy = Credentials("alice", authzid="barry")
+    other_secrets = (GOOD,)
+    bit_flips = 256
+
+    def client_setup(self) -> ClientSetup:
+        return attrs.evolve(super().client_setup(), credentials=CallbackTokens(give))
+
+    def prepare(self, stage: Stage) -> None:
+        super().prepare(stage)
+        hasten(stage.client)
 
 
 # --- the parsers --------------------------------------------------------------------------

@@ -47,7 +47,7 @@ NOT_BY_A_PLUGIN = (
 )
 
 # The groups whose built-ins are looked into; a subcommand may load what it likes.
-GROUPS = ("mechanisms", "canon_user", "auxprop", "pwcheck", "profiles")
+GROUPS = ("mechanisms", "canon_user", "auxprop", "pwcheck", "credentials", "profiles")
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
 

@@ -21,7 +21,10 @@ _STOPS = (
     types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType,
     types.MemberDescriptorType, int, float, complex, type(None), type(...), range,
 )  # fmt: skip
-_OURS = ("sasl_core", "sasl_mechanisms", "sasl_pwcheck", "sasl_canon", "sasl_auxprop")
+_OURS = (
+    "sasl_core", "sasl_mechanisms", "sasl_pwcheck", "sasl_canon", "sasl_auxprop", "sasl_tokens",
+    "sasl_credentials", "sasl_http", "sasl_profiles",
+)  # fmt: skip
 
 
 def spellings(*secrets: str | bytes) -> list[bytes]:

@@ -331,6 +331,12 @@ class StaticServer(Server):
         return b"0" * 24
 
 
+class StaticChallengeServer(StaticServer):
+    """The same, and says nothing of attacks: its challenge says enough."""
+
+    security_flags = FLAGS & ~SecurityFlag.NOACTIVE
+
+
 class SecondServer(Server):
     """Gives a second chance, and then lets in."""
 
@@ -396,6 +402,7 @@ TOYS = {
     "X-MUTE": (MuteServer, Client),
     "X-GULLIBLE": (Server, GullibleClient),
     "X-STATIC": (StaticServer, Client),
+    "X-STATIC-CHALLENGE": (StaticChallengeServer, Client),
     "X-SECOND": (SecondServer, Client),
     "X-CHATTY": (ChattyServer, Client),
     "X-KNOWING": (KnowingServer, Client),

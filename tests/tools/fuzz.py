@@ -45,6 +45,8 @@ def fuzz_one(name: str, seconds: int) -> None:
         "sasl_profiles",
         "sasl_canon",
         "sasl_tls",
+        "sasl_tokens",
+        "sasl_credentials",
         "sasl_cli",
         "fuzz_targets",
     ]
