@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from sasl_core.conf_values import Setting, Settings, suggestion
-from sasl_core.options import CORE_KEYS
+from sasl_core.options import CORE_KEYS, ONE_OF
 
 __all__ = ["KINDS", "read_tables"]
 
@@ -63,6 +63,10 @@ def _read_level(level: Mapping[str, object], prefix: str, file: str | None, to: 
     for key, value in level.items():
         setting = Setting(value, f"{prefix}{key}", file)
         if key in CORE_KEYS:
+            if prefix and key in ONE_OF:
+                # What the application says takes the place of what all are told, in either way.
+                for other in ONE_OF - level.keys():
+                    _ = to.core.pop(other, None)
             to.core[key] = setting
         elif key in KINDS:
             for name, table in _table(setting).items():

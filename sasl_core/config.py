@@ -17,7 +17,7 @@ from sasl_core.conf_values import Setting, Settings, suggestion, wrong
 from sasl_core.edge import sever
 from sasl_core.errors import ConfigError, UsageError, printable
 from sasl_core.names import base_name
-from sasl_core.options import AutoTransition, CoreOptions, LogLevel, read_core
+from sasl_core.options import ONE_OF, AutoTransition, CoreOptions, LogLevel, read_core
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -147,9 +147,9 @@ class Configuration:
             for key, options in over.plugins.items():
                 plugins.setdefault(key, {}).update(options)
             core = dict(self._settings.core)
-            if not over.core.keys().isdisjoint(_ONE_OF):
+            if not over.core.keys().isdisjoint(ONE_OF):
                 # The one that is given takes the place of the other.
-                core = {key: setting for key, setting in core.items() if key not in _ONE_OF}
+                core = {key: setting for key, setting in core.items() if key not in ONE_OF}
             settings = Settings({**core, **over.core}, plugins, self.applications)
             return type(self)(
                 self.appname,
@@ -235,10 +235,6 @@ class Configuration:
                 and not (key.endswith("mech_list") and base_name(name) in known)
             ]
         return tuple(errors)
-
-
-_ONE_OF: Final = frozenset({"identity_providers", "identity_providers_file"})
-"""Keys that say the same in two ways."""
 
 
 def _not_installed(name: str, known: Collection[str]) -> str:

@@ -8,7 +8,7 @@ secret. An outage is a `BackendError`, never "wrong password".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from sasl_core.results import Result
 
@@ -26,9 +26,6 @@ __all__ = [
     "UsageError",
     "printable",
 ]
-
-MISSING_STORE: Final = "store-missing"
-"""Code of the `BackendError` of a store that does not exist yet, and so knows nobody."""
 
 DETAIL_LIMIT = 1000
 """Longest detail kept, in characters: text built from a peer's bytes must not grow unbounded."""

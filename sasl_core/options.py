@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CORE_KEYS",
     "MAX_SSF",
+    "ONE_OF",
     "AutoTransition",
     "CoreOptions",
     "LogLevel",
@@ -328,6 +329,9 @@ _ORDERED: Final = (
 _DEFAULTS: Final = CoreOptions()
 
 
+ONE_OF: Final = frozenset({"identity_providers", "identity_providers_file"})
+"""Keys that say the same in two ways."""
+
 # Paths that count from the directory of the file that names them.
 _PATHS: Final = ("identity_providers_file",)
 
@@ -347,7 +351,7 @@ def read_core(given: Mapping[str, Setting]) -> CoreOptions:
             from pathlib import Path
 
             values[key] = str(Path(file).parent / cast("str", values[key]))
-    if "identity_providers" in given and "identity_providers_file" in given:
+    if given.keys() >= ONE_OF:
         raise given["identity_providers_file"].error("identity_providers is given too; keep one")
     # The table gives each key the type of its field; the tests hold the two together.
     make = cast("Callable[..., CoreOptions]", CoreOptions)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sasl_core._checks import is_a
 from sasl_core._sealed import Sealed
+from sasl_core.context.base import NAME_LIMIT
 from sasl_core.errors import SaslError, UsageError
 from sasl_core.exchange import foreign
 from sasl_core.flags import CanonFlag
@@ -220,14 +221,18 @@ def client_answers(
     return given
 
 
-def canonical(core: ServerCore, user: str) -> str:
-    """The canonical form of a name that an administrator gave.
+def canonical(core: ServerCore, user: str, *, exact: bool = False) -> str:
+    """The canonical form of a name that an administrator gave; `exact`: it is that already.
 
     Raises:
         UsageError: the name is not acceptable.
     """
     if not is_a(user, str):
         raise UsageError(f"a user is a string, not a {type(user).__name__}")
+    if exact:
+        if not 0 < len(user) <= NAME_LIMIT or not user.isprintable():
+            raise UsageError("user name: it is empty, too long or holds control characters")
+        return user
     try:
         return core.identity(user, CanonFlag.AUTHID | CanonFlag.AUTHZID)
     except SaslError as error:

@@ -46,7 +46,11 @@ class ValidatedToken(ABC):
 
     @property
     def grants(self) -> Mapping[str, tuple[bytes, ...]]:
-        """Properties of the user that the token vouches for; they go before the stores'."""
+        """Properties of the user that the token vouches for; they go before the stores'.
+
+        Names without `*`, none of a password's, and values as a tuple of bytes. Not `roles` of a
+        token that `needs_account`.
+        """
         return _NO_GRANTS
 
     @property

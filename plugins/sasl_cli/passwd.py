@@ -42,6 +42,14 @@ def command(
     realm: Annotated[
         str | None, typer.Option("--realm", metavar="REALM", help="The realm of a bare NAME.")
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Take USER as it stands, without realm or preparation: what users who log in "
+            "with an access token are called.",
+        ),
+    ] = False,
     hashes: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,6 +73,8 @@ def command(
         raise UsageError("-c and -d exclude each other")
     if disable and pipe:
         raise UsageError("-d takes no password, so -p has nothing to do")
+    if exact and realm is not None:
+        raise UsageError("--exact takes the name as it stands, so --realm has nothing to do")
     if realm is not None and "@" in user:
         raise UsageError("the user has a realm already: leave --realm out")
     if disable and hashes:
@@ -77,7 +87,7 @@ def command(
         else:
             password = read_line() if pipe else ask("New password", twice=True)
             flags = SetpassFlag.CREATE if create else SetpassFlag.NONE
-        report = server.setpass(user, password, flags)
+        report = server.setpass(user, password, flags, exact=exact)
         locked = report.ok and not disable and _is_locked(server, report.user)
     del password
     if report.ok:

@@ -86,6 +86,7 @@ class CallbackTokens(CredentialsPlug):
                     request.refresh_token,
                     ca_file=self._ca_file,
                     allow_loopback_http=self._allow_loopback_http,
+                    deadline=request.deadline,
                     clock=self._clock,
                 )
             )

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from sasl_core.plugin import ConfigError, CredentialsPlug, hookimpl
-from sasl_credentials.grants import find_token_endpoint, parse_token_response, post_form
+from sasl_credentials.grants import (
+    SECONDS,
+    find_token_endpoint,
+    parse_token_response,
+    post_form,
+)
 from sasl_credentials.secret_files import read_secret
 from sasl_credentials.unconfigured import Unconfigured
+from sasl_tokens.discovery import time_left
 from sasl_tokens.urls import UrlProblem, check_url
 
 if TYPE_CHECKING:
@@ -94,13 +100,14 @@ class ClientCredentials(CredentialsPlug):
         self._clock = clock
 
     def token(self, request: TokenRequest) -> Needs[AccessToken]:
-        del request
+        begin, deadline = time.monotonic(), min(request.deadline, SECONDS)
         options = self._options
         ca_file = None if options.ca_file is None else str(options.ca_file)
         endpoint = options.token_endpoint
         if endpoint is None:
             endpoint = yield from find_token_endpoint(
                 options.issuer or "",
+                deadline,
                 ca_file=ca_file,
                 allow_loopback_http=options.allow_loopback_http,
             )
@@ -124,6 +131,7 @@ class ClientCredentials(CredentialsPlug):
             basic=shown if basic else None,
             ca_file=ca_file,
             cleartext=cleartext,
+            deadline=time_left(begin, deadline, time.monotonic, endpoint),
         )
         return parse_token_response(response, self._clock())
 

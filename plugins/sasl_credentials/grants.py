@@ -24,7 +24,7 @@ from sasl_core.plugin import (
     UsageError,
     printable,
 )
-from sasl_tokens.discovery import discover
+from sasl_tokens.discovery import discover, time_left
 from sasl_tokens.sent import check_token
 from sasl_tokens.strict import json_object
 from sasl_tokens.urls import check_url
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER_LIMIT",
+    "SECONDS",
     "bearer",
     "find_token_endpoint",
     "parse_token_response",
@@ -46,6 +47,9 @@ __all__ = [
 
 ANSWER_LIMIT: Final = 64 * 1024
 """Longest answer of a token endpoint, in octets."""
+
+SECONDS: Final = 20.0
+"""Longest time that a provider is given for a token, discovery included."""
 
 LONGEST: Final = 10 * 366 * 86_400
 """Longest life of a token that is believed, in seconds."""
@@ -66,7 +70,7 @@ def post_form(
     basic: tuple[str, str] | None = None,
     ca_file: str | None = None,
     cleartext: bool = False,
-    deadline: float = 10.0,
+    deadline: float = SECONDS,
 ) -> Needs[HttpResponse]:
     """POST `fields` as a form to a checked address. `basic`: client and secret, in a header.
 
@@ -97,7 +101,7 @@ def post_form(
 
 
 def find_token_endpoint(
-    issuer: str, *, ca_file: str | None, allow_loopback_http: bool
+    issuer: str, deadline: float, *, ca_file: str | None, allow_loopback_http: bool
 ) -> Needs[str]:
     """Where the issuer gives tokens, by its discovery document.
 
@@ -105,7 +109,9 @@ def find_token_endpoint(
         ConfigError: the issuer's address is none that may be asked.
         BackendError: there is no document of this issuer, or it names no such place.
     """
-    document = yield from discover(issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http)
+    document = yield from discover(
+        issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http, deadline=deadline
+    )
     if document.token_endpoint is None:
         raise BackendError(
             code="discovery", detail=f"{printable(issuer)} names no token_endpoint", temporary=False
@@ -120,9 +126,12 @@ def refresh_grant(
     *,
     ca_file: str | None = None,
     allow_loopback_http: bool = False,
+    deadline: float = SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> Needs[AccessToken]:
     """A new access token for a refresh token, as a client without a secret.
+
+    `deadline`: seconds for all of it; never more than 20.
 
     The refresh token is shown to the token endpoint of `issuer` only: give the issuer that it
     came from.
@@ -132,8 +141,9 @@ def refresh_grant(
         BackendError: the provider cannot be asked, or what it says makes no sense.
         ConfigError: the issuer's address is none that may be asked.
     """
+    begin, deadline = time.monotonic(), min(deadline, SECONDS)
     endpoint = yield from find_token_endpoint(
-        issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http
+        issuer, deadline, ca_file=ca_file, allow_loopback_http=allow_loopback_http
     )
     fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
     if client_id is not None:
@@ -141,7 +151,13 @@ def refresh_grant(
     _, cleartext = check_url(
         endpoint, what="token_endpoint", allow_loopback_http=allow_loopback_http
     )
-    response = yield from post_form(endpoint, tuple(fields), ca_file=ca_file, cleartext=cleartext)
+    response = yield from post_form(
+        endpoint,
+        tuple(fields),
+        ca_file=ca_file,
+        cleartext=cleartext,
+        deadline=time_left(begin, deadline, time.monotonic, issuer),
+    )
     return parse_token_response(response, clock())
 
 

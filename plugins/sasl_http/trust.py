@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 import stat
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sasl_http.errors import trouble
 
@@ -45,6 +46,21 @@ class Trust:
         return context
 
 
+class _Closing(ssl.SSLSocket):
+    """A connection that is closed when it turns out, while TLS is put on it, to be broken.
+
+    `wrap_socket` has taken the plain one over by then, and hands out neither.
+    """
+
+    def getpeername(self) -> Any:
+        try:
+            return super().getpeername()
+        except OSError:
+            pass
+        self.close()
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+
 def _strict_context() -> ssl.SSLContext:
     # Not create_default_context: it writes every session's keys where the environment's
     # SSLKEYLOGFILE says, and its flags differ from one Python to the next.
@@ -56,6 +72,7 @@ def _strict_context() -> ssl.SSLContext:
     # Whoever is in the file is trusted, be it an intermediate authority without its root.
     context.verify_flags |= ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])
+    context.sslsocket_class = _Closing
     return context
 
 

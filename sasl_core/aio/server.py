@@ -79,12 +79,13 @@ class ServerSession(ServerView[AsyncRunner]):
         """Check again what the login rests on, and take over the grants that there are now.
 
         For a login by access token: its signature, its times, and its issuer's keys of today;
-        `properties` has the grants of today then. Any other login stands.
+        `properties` has the grants of today then. The accounts are looked up as at a login; the
+        proxy policy is not asked again. Any other login stands.
 
         Raises:
             AuthenticationError: it does not stand any more, nor ever again.
-            BackendError: nobody can say now; nothing has changed.
-            UsageError: the exchange is not done.
+            BackendError, PluginError: nobody can say now; nothing has changed.
+            UsageError: the exchange is not done, or such a token cannot be validated again.
         """
         failure = await self._runner.run(self._negotiation.revalidation())
         if failure is not None:
@@ -225,12 +226,14 @@ class Server:
         flags: SetpassFlag = SetpassFlag.NONE,
         *,
         mechanism: str | None = None,
+        exact: bool = False,
     ) -> SetpassReport:
         """Set a user's password in every store and mechanism that keeps one (G19).
 
         CREATE makes the user; DISABLE (with no password) locks it; NOPLAIN keeps no
-        plaintext anywhere; CURMECH_ONLY sets the secret of `mechanism` alone. The report
-        says what each target did; its `ok` is whether all went well.
+        plaintext anywhere; CURMECH_ONLY sets the secret of `mechanism` alone. `exact`: the
+        name is taken as it stands, as that of a login by access token is, and goes to no
+        canonicaliser. The report says what each target did; its `ok` is whether all went well.
 
         Raises:
             UsageError: flags that exclude each other, an unusable name or password.
@@ -239,7 +242,7 @@ class Server:
         identity: str | None = None
         try:
             self._core.check_open()
-            identity = canonical(self._core, user)
+            identity = canonical(self._core, user, exact=exact)
             report = await self._runner.run(
                 accounts.set_password(self._core, identity, password, flags, mechanism)
             )
@@ -253,14 +256,14 @@ class Server:
                 self._core.audit("setpass", error.result, authid=identity, detail=detail)
             raise
 
-    async def user_exists(self, user: str) -> bool:
-        """Whether there is such a user, disabled or not (G20).
+    async def user_exists(self, user: str, *, exact: bool = False) -> bool:
+        """Whether there is such a user, disabled or not (G20). `exact`: as for `setpass`.
 
         Raises:
             BackendError: no configured method can tell, or one is unavailable.
         """
         self._core.check_open()
-        identity = canonical(self._core, user)
+        identity = canonical(self._core, user, exact=exact)
         result = await self._admin(accounts.user_exists(self._core, identity))
         if result is Result.NOVERIFY:
             raise BackendError(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from hmac import compare_digest
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from sasl_core._checks import is_a
@@ -25,9 +26,12 @@ from sasl_core.needs import (
 from sasl_core.outcome import MINT, Verified
 from sasl_core.properties import HASHES, PASSWORD, VERIFIERS
 from sasl_core.results import Result
+from sasl_core.token import ROLES
 from sasl_core.verifier import decoy_verifier, parse_verifier, proof_matches
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sasl_core.core import ServerCore
     from sasl_core.facts import Facts
     from sasl_core.plugs import Needs
@@ -43,6 +47,7 @@ __all__ = ["ServerContext"]
 # The store says who that is; anything else that a look-up can say is a refusal.
 KNOWN = frozenset({Result.OK, Result.NOVERIFY})
 INVALID_PROOF = b"e=invalid-proof"
+NEVER_GRANTED = frozenset({PASSWORD, VERIFIERS, HASHES})
 SECRETS = tuple(star + name for star in ("*", "") for name in (PASSWORD, VERIFIERS, HASHES))
 
 # Why a decoy was given, and what the administrator is told.
@@ -56,11 +61,38 @@ _WHY = {result: (f"the store says {result.name} of user", result) for result in 
 }
 
 
-def take_grants(user: User, token: ValidatedToken) -> None:
-    """Make what `token` grants the properties of `user`, in the place of what they were."""
+def take_grants(
+    user: User,
+    token: ValidatedToken,
+    before: Mapping[str, tuple[bytes, ...]] = MappingProxyType({}),
+) -> None:
+    """Make what `token` grants the properties of `user`; what it granted `before` is taken back.
+
+    Raises:
+        PluginError: it grants what is no property, or what only a store may say.
+    """
+    grants = dict(token.grants)
+    for name, values in grants.items():
+        given: object = values
+        if (
+            type(name) is not str
+            or not name
+            or name.startswith("*")
+            or name in NEVER_GRANTED
+            or (name == ROLES and token.needs_account)
+            or type(given) is not tuple
+            or not all(type(value) is bytes for value in values)
+        ):
+            why = f"a token grants {printable(name, 40)!r}, which is no property to be granted"
+            raise PluginError(type(token).__name__, "", f"{why}, or not as a tuple of bytes")
     properties = user.properties
     same = user.authid == user.authzid
-    for name, values in token.grants.items():
+    for name in before:
+        if name not in grants:
+            properties.erase("*" + name)
+            if same:
+                properties.erase(name)
+    for name, values in grants.items():
         properties.grant("*" + name, values)
         if same:
             properties.grant(name, values)
@@ -310,6 +342,7 @@ class ServerContext(Context["ServerCore"]):
 
         Raises:
             AuthenticationError: it is not valid any more, or names nobody.
+            PluginError: it grants what is no property (see `ValidatedToken.grants`).
         """
         from sasl_core.token import ValidatedToken
 
@@ -326,7 +359,6 @@ class ServerContext(Context["ServerCore"]):
         if authzid and authzid != principal:
             acting = self._core.identity(authzid, AUTHZID)
         self.user = user = User(principal, acting, _UNVERIFIED)
-        self.token = validated
         take_grants(user, validated)
         return self._grant(user, f"token:{validated.issuer}", externally=True, token=validated)
 

@@ -89,15 +89,14 @@ class ServerCore(Core):
             if has_checkpass
             else configured
         )
-        # Nobody has said that there are stores: one that does not exist yet has nobody in it.
-        self.stores_by_default = (
-            not stores
-            and "auxprop_plugin" not in self.configuration.given
-            and self.configuration.plugins_given("auxprop").isdisjoint(options.auxprop_plugin)
-        )
         # An application that checks passwords itself and names no store keeps the accounts
         # itself too; otherwise the stores are asked about whoever was verified elsewhere.
-        self.keeps_accounts = not has_checkpass or not self.stores_by_default
+        self.keeps_accounts = (
+            bool(stores)
+            or not has_checkpass
+            or "auxprop_plugin" in self.configuration.given
+            or not self.configuration.plugins_given("auxprop").isdisjoint(options.auxprop_plugin)
+        )
         self.scram_hashes = _hashes(options.scram_hashes, self.wanted)
         self.usual_hash = (
             USUAL_HASH

@@ -116,7 +116,9 @@ class Identities(Offers):
         pending = self._pending(user)
         differ = user.authzid != user.authid
         mine = tuple(name for name in pending if name.startswith("*")) if differ else pending
-        unseen = user.found.result is _NOVERIFY and self.core.keeps_accounts
+        unseen = user.found.result is _NOVERIFY and (
+            self.core.keeps_accounts or self._needs_account(self._context)
+        )
         due: list[NeedUser] = []
         if mine or unseen:
             due.append(NeedUser(user.authid, None, mine))

@@ -17,7 +17,6 @@ from sasl_core.context import ServerContext
 from sasl_core.core.base import INFO
 from sasl_core.edge import sever
 from sasl_core.errors import (
-    MISSING_STORE,
     AuthenticationError,
     BackendError,
     PeerError,
@@ -28,7 +27,6 @@ from sasl_core.errors import (
 from sasl_core.exchange import STARTED, Exchange
 from sasl_core.flags import BindingPolicy, Decision
 from sasl_core.needs import (
-    Found,
     NeedAuthorize,
     NeedCallback,
     NeedDerivation,
@@ -158,17 +156,27 @@ class ServerNegotiation(Identities):
         _ = self._context_when_done()
         from sasl_core.negotiation.standing import stands
 
-        return stands(self._context)
+        return stands(self.core, self._context)
 
     def revalidation(self) -> Needs[SaslError | None]:
         """Checks again what the login rests on; returns why it was refused, or could not be.
 
-        UsageError (NOTDONE) before it is done.
+        Whatever else than a success it comes to is audited. UsageError (NOTDONE) before it is
+        done.
         """
         _ = self._context_when_done()
+        return self._revalidated()
+
+    def _revalidated(self) -> Needs[SaslError | None]:
         from sasl_core.negotiation.standing import revalidate
 
-        return revalidate(self.core, self._context, self._user(self._context))
+        context = self._context
+        user = self._user(context)
+        failure = yield from revalidate(self, self.core, context, user)
+        if failure is not None:
+            context.seterror(failure.detail or str(failure))
+            self._audit("revalidate", failure.result, user.authid, user.authzid, failure.detail)
+        return failure
 
     def _unstartable(self, mechanism: object, initial: object) -> UsageError:
         """Why nothing is started."""
@@ -256,22 +264,9 @@ class ServerNegotiation(Identities):
         if stage is TRANSITION and isinstance(error, AuthenticationError):
             # The proof has been given; what a backend says now of itself refuses nobody.
             error = BackendError(detail=error.detail or str(error))
-        if type(need) is NeedUser and stage is LOOK_UP and self._nobody_keeps_accounts(need, error):
-            return self._looked_up_more(need, Found(Result.NOUSER))
         if stage is MECHANISM or stage is TRANSITION:
             return super()._failed_to_answer(need, error)
         raise error
-
-    def _nobody_keeps_accounts(self, need: NeedUser, error: SaslError) -> bool:
-        """Whether the account of a user who was verified elsewhere was looked for in a store
-        that nobody has asked for, and that does not exist.
-        """
-        return (
-            error.code == MISSING_STORE
-            and self.core.stores_by_default
-            and not need.properties
-            and not self._needs_account(self._context)
-        )
 
     def _pump(self, need: Need | None) -> Need | Reply:
         while need is not None:
@@ -333,8 +328,13 @@ class ServerNegotiation(Identities):
         user = verified.user
         if verified.origin is not context or user is not context.user:
             context.refuse("the Verified is of another exchange", result=Result.FAIL)
-        if verified.token is not None and verified.token.needs_account:
-            self._later += ("*" + ROLES, ROLES) if user.authid == user.authzid else ("*" + ROLES,)
+        token = verified.token
+        if token is not None:
+            # Here and nowhere else: what was accepted and then not used vouches for nobody.
+            context.token = token
+            if token.needs_account:
+                same = user.authid == user.authzid
+                self._later += ("*" + ROLES, ROLES) if same else ("*" + ROLES,)
         self._how = verified.how
         self._final = data = success.data
         if success.layer is not None or (data is not None and type(data) is not bytes):

@@ -4,6 +4,7 @@ Invariants:
 - A login that rests on no token stands as long as its session.
 - Once refused, it never stands again; an outage says nothing and changes nothing.
 - A revalidation changes the user's grants, all of them or none, and never who the user is.
+- What a token library raises by mistake lets nobody stand.
 """
 
 from __future__ import annotations
@@ -11,33 +12,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sasl_core import accounts
+from sasl_core._checks import is_a
 from sasl_core.context.server import take_grants
-from sasl_core.errors import AuthenticationError, SaslError
+from sasl_core.errors import AuthenticationError, PluginError, SaslError, UsageError
+from sasl_core.exchange import foreign
 from sasl_core.names import UserName
 from sasl_core.results import Result
-from sasl_core.token import ROLES
+from sasl_core.token import ROLES, ValidatedToken
 
 if TYPE_CHECKING:
     from sasl_core.context import ServerContext
     from sasl_core.core import ServerCore
     from sasl_core.needs import User
+    from sasl_core.negotiation.server import ServerNegotiation
     from sasl_core.plugs import Needs
-    from sasl_core.token import ValidatedToken
 
 __all__ = ["revalidate", "stands"]
 
 KNOWN = frozenset({Result.OK, Result.NOVERIFY})
 
 
-def stands(context: ServerContext) -> bool:
+def stands(core: ServerCore, context: ServerContext) -> bool:
     """Whether what the finished login of `context` rested on still holds."""
     token: ValidatedToken | None = getattr(context, "token", None)
     if token is None:
         return True
-    return not getattr(context, "lapsed", False) and token.valid(context.utils.clock())
+    return not getattr(context, "lapsed", False) and _valid(core, context, token)
 
 
-def revalidate(core: ServerCore, context: ServerContext, user: User) -> Needs[SaslError | None]:
+def _valid(core: ServerCore, context: ServerContext, token: ValidatedToken) -> bool:
+    try:
+        return bool(token.valid(context.utils.clock()))
+    except Exception as error:  # noqa: BLE001 - a stranger's class; it lets nobody stand.
+        core.log_failure("whether a token is valid", foreign(error, context.mechanism))
+        return False
+
+
+def revalidate(
+    session: ServerNegotiation, core: ServerCore, context: ServerContext, user: User
+) -> Needs[SaslError | None]:
     """Check again what the login rested on, and take over the grants that there are now.
 
     Returns why not, None when it stands: what a runner sees raised it takes for an outage.
@@ -49,17 +62,25 @@ def revalidate(core: ServerCore, context: ServerContext, user: User) -> Needs[Sa
         return AuthenticationError(detail="the login was refused by an earlier revalidation")
     try:
         fresh = yield from token.revalidate()
+        if not is_a(fresh, ValidatedToken):
+            kind = type(fresh).__name__
+            raise PluginError(context.mechanism, "", f"a token was revalidated as a {kind}")
         if fresh.principal != token.principal or fresh.issuer != token.issuer:
-            context.lapsed = True
-            return AuthenticationError(detail="the token names another principal than it did")
-        roles = yield from _account(core, user, fresh)
+            raise AuthenticationError(detail="the token names another principal than it did")
+        if not _valid(core, context, fresh):
+            raise AuthenticationError(detail="the token has expired", result=Result.EXPIRED)
+        roles = yield from _accounts(core, user, fresh)
+        if not session.done:
+            raise UsageError("the session was closed while it was revalidated", code="closed")
+        take_grants(user, fresh, token.grants)
     except AuthenticationError as error:
         context.lapsed = True
         return error
     except SaslError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - whatever a token library raises becomes ours.
+        return foreign(error, context.mechanism)
     context.token = fresh
-    take_grants(user, fresh)
     if roles is not None:
         user.properties.grant("*" + ROLES, roles)
         if user.authid == user.authzid:
@@ -67,19 +88,26 @@ def revalidate(core: ServerCore, context: ServerContext, user: User) -> Needs[Sa
     return None
 
 
-def _account(
+def _accounts(
     core: ServerCore, user: User, token: ValidatedToken
 ) -> Needs[tuple[bytes, ...] | None]:
     """What the stores say the user may do, None where the token says it.
 
     Raises:
-        AuthenticationError: the account is locked, or there has to be one and is none.
+        AuthenticationError: an account is locked, or there has to be one and is none.
     """
-    if not token.needs_account and not core.keeps_accounts:
-        return None
-    names = (ROLES,) if token.needs_account else ()
-    found = yield from accounts.look_up(core, UserName.parse(user.authid), names)
-    result = found.result
-    if result not in KNOWN and (result is not Result.NOUSER or token.needs_account):
-        raise AuthenticationError(detail=f"user {user.authid!r}: {result.name}", result=result)
-    return found.values.get(ROLES, ()) if token.needs_account else None
+    roles: tuple[bytes, ...] | None = None
+    if token.needs_account or core.keeps_accounts:
+        names = (ROLES,) if token.needs_account else ()
+        found = yield from accounts.look_up(core, UserName.parse(user.authid), names)
+        _check(user.authid, found.result, must_be=token.needs_account)
+        roles = found.values.get(ROLES, ()) if token.needs_account else None
+    if user.authzid != user.authid:
+        found = yield from accounts.look_up(core, UserName.parse(user.authzid), ())
+        _check(user.authzid, found.result, must_be=False)
+    return roles
+
+
+def _check(name: str, result: Result, *, must_be: bool) -> None:
+    if result not in KNOWN and (result is not Result.NOUSER or must_be):
+        raise AuthenticationError(detail=f"user {name!r}: {result.name}", result=result)

@@ -2,7 +2,8 @@
 
 Look-ups in memory and reads of local files run in place, because a hop to a thread
 costs more than they do. Derivations have an executor of as many threads as there are
-cores; writes and remote calls have another, unless they bring a coroutine of their own.
+cores; writes and remote calls have another, unless they bring a coroutine of their own, and
+HTTP a third.
 """
 
 from __future__ import annotations
@@ -61,7 +62,19 @@ __all__ = ["AsyncRunner"]
 R = TypeVar("R")
 
 WAITING_THREADS = 32
-"""Threads for calls that mostly wait: writes and remote calls without a coroutine."""
+"""Threads for calls that mostly wait: writes and remote calls without a coroutine; and as many for
+HTTP to each host, so that one that hangs holds up neither a store nor another.
+"""
+
+
+DERIVE = "derive"
+"""The pool for what keeps a core busy."""
+
+HOSTS = 16
+"""Most hosts that have threads of their own for HTTP; more of them share."""
+
+GRACE = 0.5
+"""How much longer than its deadline, in seconds, a transport is waited for."""
 
 
 class _Pool:
@@ -81,7 +94,7 @@ class AsyncRunner:
     excepted, which goes to a thread) and must not block.
     """
 
-    __slots__ = ("_server_core", "authorize", "checkpass", "core", "http")
+    __slots__ = ("_hosts", "_server_core", "authorize", "checkpass", "core", "http")
 
     def __init__(
         self,
@@ -98,6 +111,7 @@ class AsyncRunner:
         self.checkpass = checkpass
         self.authorize = authorize
         self.http = http
+        self._hosts: set[str] = set()
 
     async def drive(
         self,
@@ -173,7 +187,7 @@ class AsyncRunner:
                 )
             case NeedDerivation():
                 return await self._in_thread(
-                    Blocking.CPU,
+                    DERIVE,
                     lambda: derive(need.hash, need.password, need.salt, need.iterations),
                 )
             case NeedCall():
@@ -199,15 +213,34 @@ class AsyncRunner:
             return need.function()
         if need.async_function is not None:
             return await need.async_function()
-        return await self._in_thread(need.blocking, need.function)
+        kind = DERIVE if need.blocking is Blocking.CPU else "wait"
+        return await self._in_thread(kind, need.function)
 
     async def _fetch(self, request: HttpRequest) -> object:
         http = self.http
         if http is None:
             raise no_transport()
-        if inspect.iscoroutinefunction(http):
-            return await http(request)
-        return await _settle(await self._in_thread(Blocking.REMOTE, lambda: http(request)))
+        # From here on, for a request may have to wait for a thread.
+        timer = asyncio.timeout(request.deadline + GRACE)
+        try:
+            async with timer:
+                if inspect.iscoroutinefunction(http):
+                    return await http(request)
+                pool = self._pool_of(request.url)
+                return await _settle(await self._in_thread(pool, lambda: http(request)))
+        except TimeoutError:
+            if not timer.expired():
+                raise
+        raise BackendError(code="http-timeout", detail=f"no answer in {request.deadline:g} s")
+
+    def _pool_of(self, url: str) -> str:
+        """The pool for requests to the host of `url`: one that hangs holds up no other."""
+        host = "/".join(url.split("/", 3)[:3])
+        if host not in self._hosts:
+            if len(self._hosts) >= HOSTS:
+                return "http"
+            self._hosts.add(host)
+        return f"http {host}"
 
     async def _check(self, need: NeedPassword) -> PasswordAnswer:
         if need.method == "application":
@@ -226,13 +259,12 @@ class AsyncRunner:
             )
         )
 
-    async def _in_thread(self, blocking: Blocking, function: Callable[[], R]) -> R:
-        cpu = blocking is Blocking.CPU
+    async def _in_thread(self, kind: str, function: Callable[[], R]) -> R:
+        """Run it in a thread of the pool for such work: none waits for the other kinds."""
         pool = self.core.once.get(
-            ("executor", cpu),
+            ("executor", kind),
             lambda: _Pool(
-                (os.cpu_count() or 1) if cpu else WAITING_THREADS,
-                "sasl-derive" if cpu else "sasl-wait",
+                (os.cpu_count() or 1) if kind == DERIVE else WAITING_THREADS, f"sasl-{kind}"
             ),
         )
         task = asyncio.current_task()

@@ -4,7 +4,8 @@ Invariants:
 - At most one runs at a time; whoever comes meanwhile waits, and gets the same outcome.
 - Nobody waits longer than they said, whatever became of whoever does the work.
 - Work that was given up (its exchange was closed, its task cancelled) is taken over by one
-  of those who wait.
+  of those who wait. Work that nobody goes on with is done anew by whoever comes when it is
+  older than they would wait.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from sasl_core.needs import NeedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
     from sasl_core.plugs import Needs
 
@@ -34,16 +34,22 @@ T = TypeVar("T")
 class _Landed(Generic[T]):
     """How the work ended: with a value, with a failure, or, with neither, given up."""
 
-    __slots__ = ("failure", "value")
+    __slots__ = ("failure", "values")
 
-    def __init__(self, value: T | None = None, failure: SaslError | None = None) -> None:
-        self.value = value
+    def __init__(self) -> None:
+        self.values: tuple[T, ...] = ()
         # Never raised: what is raised gathers the frames of whoever raises it.
-        self.failure = failure
+        self.failure: SaslError | None = None
 
 
-if TYPE_CHECKING:
-    _Run: TypeAlias = "Future[_Landed[T]]"
+class _Run(Generic[T]):
+    """Work that is under way since `begin`."""
+
+    __slots__ = ("begin", "future")
+
+    def __init__(self) -> None:
+        self.begin = time.monotonic()
+        self.future: Future[_Landed[T]] = Future()
 
 
 class Flight(Generic[T]):
@@ -69,9 +75,9 @@ class Flight(Generic[T]):
         while True:
             with self._lock:
                 run = self._run
-                leads = run is None
-                if run is None:
-                    run = self._run = Future()
+                leads = run is None or time.monotonic() - run.begin > wait
+                if leads or run is None:
+                    run = self._run = _Run()
             if leads:
                 return (yield from self._lead(run, make))
             left = max(0.0, end - time.monotonic())
@@ -85,14 +91,14 @@ class Flight(Generic[T]):
             failure = landed.failure
             if failure is not None:
                 raise _again(failure)
-            if landed.value is not None:
-                return landed.value
+            if landed.values:
+                return landed.values[0]
 
     def _lead(self, run: _Run[T], make: Callable[[], Needs[T]]) -> Needs[T]:
         landed: _Landed[T] = _Landed()
         try:
             value = yield from make()
-            landed.value = value
+            landed.values = (value,)
             return value
         except SaslError as error:
             landed.failure = _again(error)
@@ -103,8 +109,9 @@ class Flight(Generic[T]):
             raise
         finally:
             with self._lock:
-                self._run = None
-            run.set_result(landed)
+                if self._run is run:
+                    self._run = None
+            run.future.set_result(landed)
 
 
 def pause(seconds: float) -> Needs[None]:
@@ -129,13 +136,13 @@ def _again(error: SaslError) -> BackendError:
 
 def _wait(run: _Run[T], seconds: float) -> _Landed[T] | None:
     try:
-        return run.result(seconds)
+        return run.future.result(seconds)
     except TimeoutError:
         return None
 
 
 async def _wait_async(run: _Run[T], seconds: float) -> _Landed[T] | None:
     # Shielded, for whoever stops waiting must not stop the others.
-    future = asyncio.shield(asyncio.wrap_future(run))
+    future = asyncio.shield(asyncio.wrap_future(run.future))
     done, _ = await asyncio.wait((future,), timeout=seconds)
     return next(iter(done)).result() if done else None

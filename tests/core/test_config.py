@@ -238,6 +238,21 @@ def test_identity_providers_of_a_command_line_replace_those_of_a_file(
     assert given == dict.fromkeys(given) | {key: "[{}]"}
 
 
+@pytest.mark.parametrize("key", ["identity_providers", "identity_providers_file"])
+@pytest.mark.parametrize("before", ["identity_providers", "identity_providers_file"])
+def test_identity_providers_of_an_application_replace_those_of_all(key: str, before: str) -> None:
+    """In whichever way each is given; both at one level contradict each other."""
+    tables: dict[str, object] = {before: "[]", "applications": {"smtp": {key: "[{}]"}}}
+    core = Configuration.from_mapping(tables, "smtp").core
+    assert getattr(core, key) == "[{}]"
+    if key != before:
+        assert getattr(core, before) is None
+    both = {"identity_providers": "[]", "identity_providers_file": "/x"}
+    for given in (both, {"applications": {"smtp": both}}):
+        with pytest.raises(ConfigError, match="keep one"):
+            Configuration.from_mapping(given, "smtp")
+
+
 def test_the_level_that_logs_passwords_does_not_exist() -> None:
     """Cyrus's level 7, "pass", is the trace level here."""
     for value in (7, "pass"):

@@ -186,3 +186,24 @@ def test_a_pause_takes_its_time() -> None:
     run(pause(0.03))
     asyncio.run(run_async(pause(0.03)))
     assert 0.05 < time.monotonic() - began < 1
+
+
+def test_work_that_gives_none_is_shared_too() -> None:
+    """None is a value."""
+    work = Work(None)
+    assert outcomes(Flight(), work, 8) == [None] * 8
+    assert work.times == 1
+
+
+def test_work_that_nobody_goes_on_with_is_done_anew() -> None:
+    """A raw driver that lets a need lie holds others up for as long as they would wait."""
+    work, flight = Work(), Flight[object]()
+    leader: Any = flight.join(work, 5)
+    next(leader)
+    time.sleep(0.06)
+    work.gate.set()
+    assert run(flight.join(work, 0.05)) == "value"
+    assert work.times == 2
+    leader.close()
+    assert run(flight.join(work, 5)) == "value"
+    assert work.times == 3

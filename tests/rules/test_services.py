@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -660,6 +661,50 @@ def test_http_may_be_a_coroutine_in_asyncio(fetched):
     server, client = fetched(http)
     exchange(server, client, "TOY")
     assert server.done
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_the_deadline_of_http_counts_the_wait_for_a_thread(toys, awaited):
+    """A hundred requests that hang end with their deadline, and hold up no store meanwhile."""
+    toys.mechanism(server_plug("TOY", fetching))
+    release = threading.Event()
+
+    def hang(request):
+        release.wait(20)
+        return HttpResponse(200, (), b"")
+
+    async def hang_async(request):
+        await asyncio.sleep(20)
+
+    async def main():
+        http = hang_async if awaited else hang
+        config = OPEN | {"log_level": "none"}
+        async with aio.Server(
+            "smtp", "h.example", config=config, registry=toys.registry(), http=http
+        ) as server:
+            begin = time.monotonic()
+
+            async def one():
+                with pytest.raises(BackendError) as caught:
+                    await server.session().start("TOY", b"x")
+                return caught.value.code, time.monotonic() - begin
+
+            logins = asyncio.gather(*(one() for _ in range(100)))
+            await asyncio.sleep(0.2)
+            # What waits otherwise has threads of its own.
+            await server.run(waiting())
+            free = time.monotonic() - begin
+            ends = await logins
+            release.set()
+            return free, ends
+
+    def waiting():
+        yield from NeedCall(lambda: None, Blocking.REMOTE)
+
+    free, ends = asyncio.run(main())
+    assert {code for code, _ in ends} == {"http-timeout"}
+    assert free < 1.0
+    assert max(after for _, after in ends) < 3.0
 
 
 def test_http_without_a_transport_is_a_backend_error(fetched):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import attrs
 import pytest
 
 from drivers import Driver, Handle, exchange
-from sasl_auxprop.sasldb import SasldbOptions
 from sasl_core import (
+    AuditEvent,
     AuthenticationError,
     BackendError,
     Decision,
     PluginError,
     Result,
     SaslError,
+    SetpassFlag,
     UsageError,
     UserName,
 )
@@ -163,45 +164,63 @@ def test_a_locked_account_keeps_its_bearer_out(bearing: Any) -> None:
     assert "DISABLED" in session.error_detail
 
 
-@pytest.mark.parametrize("folder", ["", "not-there"])
-def test_a_store_that_nobody_configured_is_not_needed(
-    driver: Driver, toys: Any, tmp_path: Any, monkeypatch: Any, folder: str
-) -> None:
-    """A server of tokens alone has no sasldb; one that is configured has to be there."""
-    path = str(tmp_path / folder / "users.sqlite")
-
-    @attrs.frozen
-    class Options(SasldbOptions):
-        path: str = str(tmp_path / folder / "users.sqlite")
-
-    monkeypatch.setattr("sasl_auxprop.sasldb.SasldbOptions", Options)
+def test_a_store_that_is_not_there_lets_nobody_in(driver: Driver, toys: Any, tmp_path: Any) -> None:
+    """It may have locked the account: whoever has no use for stores says so."""
+    path = str(tmp_path / "users.sqlite")
+    token = Token()
+    token.again = token
+    configs: list[dict[str, Any]] = [
+        {"auxprop": {"sasldb": {"path": path}}},
+        {"auxprop_plugin": []},
+    ]
 
     def converse(ctx: Any) -> Needs[Success]:
         _ = yield from NeedPeer()
-        return Success(ctx.accept_token(Token()))
+        return Success(ctx.accept_token(token))
 
     toys.mechanism(server_plug("TOY", converse, features=PROXY))
-    given: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        ({}, {}),
-        ({"auxprop": {"sasldb": {"path": path}}}, {}),
-        ({"auxprop_plugin": ["sasldb"]}, {}),
-    ]
-    for config, session_facts in given:
-        server = driver.server_class(
+    for config in configs:
+        inner = driver.server_class(
             "smtp", "mail.example.com", config=OPEN | config, registry=toys.registry()
         )
-        session = driver._keep(server, {}).session(**session_facts)
-        if not config:
-            session.start("TOY", b"x")
-            assert session.valid()
-        else:
-            with pytest.raises(BackendError):
+        session = driver._keep(inner, {}).session()
+        if "auxprop" in config:
+            with pytest.raises(BackendError) as caught:
                 session.start("TOY", b"x")
-    session = driver._keep(
-        driver.server_class("smtp", "mail.example.com", config=OPEN, registry=toys.registry()), {}
-    ).session(properties=["mailHost"])
-    with pytest.raises(BackendError):
-        session.start("TOY", b"x")
+            assert caught.value.code == "store-missing"
+            assert "auxprop_plugin = []" in (caught.value.detail or "")
+        else:
+            session.start("TOY", b"x")
+            again(driver, session)
+            assert session.valid()
+
+
+@pytest.mark.parametrize("realm", ["", "example.net"])
+def test_an_account_by_its_exact_name(driver: Driver, toys: Any, realm: str) -> None:
+    """What an administrator makes or locks by `exact` is the bearer's, whatever the realm."""
+    store = SpyStore()
+    token = Token("idp/\ufb01n lovelace", needs_account=True)
+
+    def converse(ctx: Any) -> Needs[Success]:
+        _ = yield from NeedPeer()
+        return Success(ctx.accept_token(token))
+
+    toys.mechanism(server_plug("TOY", converse, features=PROXY))
+    server = driver.server(OPEN, stores=[store], registry=toys.registry(), realm=realm)
+    inner = server.inner
+    name = token.principal
+    setpass = partial(driver.call, partial(inner.setpass, exact=True))
+    assert setpass(name, "unused-password", SetpassFlag.CREATE).ok
+    assert driver.call(partial(inner.user_exists, exact=True), name)
+    session = server.session()
+    session.start("TOY", b"x")
+    assert session.valid()
+    assert setpass(name, None, SetpassFlag.DISABLE).ok
+    with pytest.raises(AuthenticationError):
+        server.session().start("TOY", b"x")
+    for bad in ("", "a\nb", "x" * 1025):
+        with pytest.raises(UsageError):
+            setpass(bad, "x")
 
 
 def test_roles_of_the_stores(bearing: Any) -> None:
@@ -319,6 +338,128 @@ def test_a_revalidation_asks_the_stores_anew(bearing: Any, driver: Driver) -> No
     store.add_user(user, properties={"roles": [b"new"]}, disabled=True)
     with pytest.raises(AuthenticationError):
         again(driver, session)
+
+
+def test_withdrawn_grants_are_gone(bearing: Any, driver: Driver) -> None:
+    """What the token granted before, and does not now, is no property any more."""
+    token = Token(grants={"roles": (b"admin",), "database": (b"d",)})
+    session = bearing(token)
+    session.start("TOY", b"x")
+    token.again = Token(grants={"database": (b"d",)})
+    again(driver, session)
+    assert session.properties.get("roles") == session.properties.get("*roles") == ()
+    assert session.properties.get("database") == (b"d",)
+
+
+def test_a_token_that_was_not_used_vouches_for_nobody(driver: Driver, toys: Any) -> None:
+    """A mechanism accepts one and then lets somebody in by a password: no grants, no lapse."""
+    token = Token(grants={"roles": (b"root",)})
+    token.again = token
+    store = SpyStore()
+    store.add_user("tim", password="pencil")
+
+    def converse(ctx: Any) -> Needs[Success]:
+        _ = yield from NeedPeer()
+        _ = ctx.accept_token(token)
+        return Success((yield from ctx.check_password("tim", "pencil")))
+
+    toys.mechanism(server_plug("TOY", converse, features=PROXY))
+    server = driver.server(OPEN, stores=[store], registry=toys.registry())
+    session = server.session()
+    session.start("TOY", b"x")
+    again(driver, session)
+    token.stands = False
+    assert session.valid()
+    assert (session.authid, session.properties.get("roles")) == ("tim", ())
+
+
+@pytest.mark.parametrize(
+    "grants",
+    [
+        {"roles": b"text"},
+        {"roles": ("text",)},
+        {"roles": [b"list"]},
+        {"roles": (5,)},
+        {"*roles": (b"x",)},
+        {"": (b"x",)},
+        {5: (b"x",)},
+        {"userPassword": (b"x",)},
+        {"authPassword": (b"x",)},
+        {"passwordHash": (b"x",)},
+    ],
+    ids=repr,
+)
+def test_what_is_no_property_is_not_granted(bearing: Any, grants: Any) -> None:
+    """A token library that gets it wrong has a fault, and nobody is let in."""
+    session = bearing(Token(grants=grants))
+    with pytest.raises(PluginError, match="no property to be granted"):
+        session.start("TOY", b"x")
+
+
+def test_roles_are_the_stores_or_the_tokens(bearing: Any) -> None:
+    """A token that needs an account may not say its roles itself."""
+    session = bearing(Token(needs_account=True, grants={"roles": (b"x",)}))
+    with pytest.raises(PluginError, match="no property to be granted"):
+        session.start("TOY", b"x")
+
+
+def test_a_library_that_breaks_lets_nobody_stand(bearing: Any, driver: Driver, caplog: Any) -> None:
+    """Neither `valid` nor `revalidate` leaks what a stranger's class raises."""
+
+    class Broken(Token):
+        def valid(self, now: float) -> bool:
+            if self.stands:
+                return True
+            raise KeyError("s3cret")
+
+        def revalidate(self) -> Needs[ValidatedToken]:
+            raise KeyError("s3cret")
+
+    token = Broken()
+    session = bearing(token)
+    session.start("TOY", b"x")
+    with pytest.raises(PluginError, match="KeyError"):
+        again(driver, session)
+    assert session.valid()
+    token.stands = False
+    assert not session.valid()
+    assert "s3cret" not in caplog.text
+
+
+def test_a_revalidation_comes_to_a_token_that_is_valid(bearing: Any, driver: Driver) -> None:
+    """One that has expired meanwhile is a refusal; something else than a token a fault."""
+    token, expired = Token(), Token()
+    expired.stands = False
+    session = bearing(token)
+    session.start("TOY", b"x")
+    token.again = "tim"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(PluginError):
+        again(driver, session)
+    assert session.valid()
+    token.again = expired
+    with pytest.raises(AuthenticationError):
+        again(driver, session)
+    assert not session.valid()
+
+
+def test_a_revalidation_looks_at_whom_the_bearer_acts_as(bearing: Any, driver: Driver) -> None:
+    """An authorization identity that was locked meanwhile ends it, and it is audited."""
+    events: list[AuditEvent] = []
+    store = SpyStore()
+    store.add_user("other", password="x")
+    token = Token()
+    token.again = token
+    session = bearing(token, "other", stores=[store], audit=[events.append], **PERMIT)
+    session.start("TOY", b"x")
+    again(driver, session)
+    store.add_user("other", password="x", disabled=True)
+    with pytest.raises(AuthenticationError):
+        again(driver, session)
+    assert [(e.kind, e.result) for e in events] == [
+        ("login", Result.OK),
+        ("revalidate", Result.DISABLED),
+    ]
+    assert "DISABLED" in session.error_detail
 
 
 def test_other_logins_stand(driver: Driver, toys: Any) -> None:

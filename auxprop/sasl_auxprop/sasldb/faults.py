@@ -104,9 +104,10 @@ def of_file(error: OSError, path: str) -> BackendError:
 
 def missing(path: str, directory: str | None = None) -> BackendError:
     """There is no file at `path`, nor even `directory`."""
-    problem = "does not exist: add the first user with `sasl passwd -c`, or name another path"
+    problem = "does not exist: add the first user with `sasl passwd -c`"
     if directory is not None:
         problem = f"has no directory: make {directory!r} first"
+    problem += ", name another path, or set auxprop_plugin = [] where no store keeps users"
     return BackendError(code="store-missing", detail=f"sasldb {path!r} {problem}", temporary=False)
 
 
