@@ -70,12 +70,12 @@ bench: $(VENV)/.has-bench ## Speed beside the floor and other libraries, as a ta
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 clean: ## Remove what was made, .venv too
-	rm -rf $(VENV) .venv-3.* .fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-3.* .fuzz .peers dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Debian packages for the interop tests, where there is root and apt.
+# For the interop tests: packages of npm and of Python in .peers; Debian's where there is root and apt.
 peers:
-	@bash .ci/peers
+	@PYTHON="$(PYTHON)" bash .ci/peers
 
 # ---------------------------------------------------------------------------------------------------
 # One environment, five fillings, each with a stamp of its own.

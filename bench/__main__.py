@@ -8,7 +8,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import heartbeat, login, memory, profiles, scram, simple, startup, stores, timing
+from bench import (
+    heartbeat,
+    login,
+    memory,
+    oidc,
+    profiles,
+    provider,
+    scram,
+    simple,
+    startup,
+    stores,
+    timing,
+    tokens,
+)
 from bench.measure import Effort, pinned
 from bench.plot import as_svg
 from bench.report import as_json, machine, table
@@ -22,10 +35,13 @@ TOPICS: Final[dict[str, Callable[[Effort], Iterator[Row]]]] = {
     "scram": scram.rows,
     "login": login.rows,
     "simple": simple.rows,
+    "tokens": tokens.rows,
+    "oidc": oidc.rows,
     "stores": stores.rows,
     "startup": startup.rows,
     "memory": memory.rows,
     "heartbeat": heartbeat.rows,
+    "provider": provider.rows,
     "timing": timing.rows,
 }
 

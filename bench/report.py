@@ -30,7 +30,7 @@ def machine() -> dict[str, str | int | None]:
     from ssl import OPENSSL_VERSION
 
     versions: dict[str, str | int | None] = {}
-    for name in ("sasl-core", "attrs", "scramp", "pysasl"):
+    for name in ("sasl-core", "attrs", "cryptography", "pyjwt", "scramp", "pysasl"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -25,10 +25,13 @@ GOALS = {
     "scram": 3,
     "login": 2,
     "simple": 2,
+    "tokens": 4,
+    "oidc": 1,
     "stores": 1,
     "startup": 3,
     "memory": 2,
     "heartbeat": 1,
+    "provider": 1,
     "timing": 3,
 }
 PEERS = {"SCRAM server beside scramp's", "whole login, keys kept by the client"}

@@ -21,13 +21,13 @@ Need: TypeAlias = Callable[[str], str]
 """Name of a program -> its path."""
 
 
-def _absent(what: str) -> None:
+def _absent(what: str, how: str = "make interop, as root on Debian, installs it") -> None:
     """Skip the test, or fail it where every peer is required.
 
     Raises:
         pytest.skip.Exception, pytest.fail.Exception: always one of them.
     """
-    reason = f"{what} is not installed: make interop, as root on Debian, installs it"
+    reason = f"{what} is not installed: {how}"
     if os.environ.get("SASL_REQUIRE_PEERS") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -65,7 +65,7 @@ def node_modules() -> Callable[[str], Path]:
 
     def find(package: str) -> Path:
         if shutil.which("node") is None or not (folder / "node_modules" / package).is_dir():
-            _absent(f"npm's {package}")
+            _absent(f"npm's {package}", "make interop installs it where there is node 20 or later")
         return folder
 
     return find
@@ -78,7 +78,7 @@ def peers_python() -> Callable[[str], str]:
 
     def find(program: str) -> str:
         if not (folder / program).exists():
-            _absent(program)
+            _absent(program, "make interop installs it")
         return str(folder / program)
 
     return find
