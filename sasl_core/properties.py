@@ -15,7 +15,7 @@ from sasl_core._sealed import Sealed
 from sasl_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 __all__ = ["HASHES", "PASSWORD", "VERIFIERS", "PropertyContext"]
 
@@ -56,9 +56,16 @@ class PropertyContext(Sealed):
             raise UsageError(f"property {name!r} was not requested")
         self._values[name] = [bytearray(value) for value in values]
 
-    def grant(self, name: str, values: tuple[bytes, ...]) -> None:
-        """Record what somebody vouches for, requested or not; no secret, so it is not copied."""
-        self._values[name] = values
+    def grant(self, grants: Mapping[str, tuple[bytes, ...]], *, bare: bool) -> None:
+        """Record what somebody vouches for, requested or not; no secret, so it is not copied.
+
+        Each as `*name`, and with `bare` as `name` too.
+        """
+        mine = self._values
+        for name, values in grants.items():
+            mine["*" + name] = values
+            if bare:
+                mine[name] = values
 
     def get(self, name: str) -> tuple[bytes, ...]:
         """The values of `name`; empty when it was not found or not requested."""

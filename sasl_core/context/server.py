@@ -72,30 +72,31 @@ def take_grants(
         PluginError: it grants what is no property, or what only a store may say.
     """
     grants = dict(token.grants)
+    if not NEVER_GRANTED.isdisjoint(grants) or (ROLES in grants and token.needs_account):
+        raise _no_grant(token)
     for name, values in grants.items():
-        given: object = values
-        if (
-            type(name) is not str
-            or not name
-            or name.startswith("*")
-            or name in NEVER_GRANTED
-            or (name == ROLES and token.needs_account)
-            or type(given) is not tuple
-            or not all(type(value) is bytes for value in values)
-        ):
-            why = f"a token grants {printable(name, 40)!r}, which is no property to be granted"
-            raise PluginError(type(token).__name__, "", f"{why}, or not as a tuple of bytes")
+        if type(name) is not str or not name or name[0] == "*" or type(values) is not tuple:
+            raise _no_grant(token)
+        for value in values:
+            if type(value) is not bytes:
+                raise _no_grant(token)
     properties = user.properties
-    same = user.authid == user.authzid
+    bare = user.authid == user.authzid
     for name in before:
         if name not in grants:
             properties.erase("*" + name)
-            if same:
+            if bare:
                 properties.erase(name)
-    for name, values in grants.items():
-        properties.grant("*" + name, values)
-        if same:
-            properties.grant(name, values)
+    properties.grant(grants, bare=bare)
+
+
+def _no_grant(token: ValidatedToken) -> PluginError:
+    return PluginError(
+        type(token).__name__,
+        "",
+        "a token grants what is no property to be granted: a name without '*' that is none of a "
+        "password's, and a tuple of bytes; and no roles where it needs an account",
+    )
 
 
 # What is kept of a look-up when its exchange is over.

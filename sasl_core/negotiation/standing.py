@@ -82,9 +82,7 @@ def revalidate(
         return foreign(error, context.mechanism)
     context.token = fresh
     if roles is not None:
-        user.properties.grant("*" + ROLES, roles)
-        if user.authid == user.authzid:
-            user.properties.grant(ROLES, roles)
+        user.properties.grant({ROLES: roles}, bare=user.authid == user.authzid)
     return None
 
 
