@@ -13,13 +13,13 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import bson
 
 from sasl_auxprop.memory import MemoryStore
-from sasl_core import SetpassFlag
+from sasl_core import Client, SetpassFlag
 from sasl_core.aio import Server
 from sasl_core.negotiation.base import CLOSED
 from sasl_profiles.mongodb import MongodbServer
@@ -33,10 +33,15 @@ __all__ = [
     "USERS",
     "MongoPeer",
     "MongoService",
+    "Scram",
+    "Serve",
     "digest",
     "message",
     "provider",
     "query",
+    "scram_login",
+    "services",
+    "who",
 ]
 
 T = TypeVar("T")
@@ -172,6 +177,23 @@ class MongoService:
         return MongoPeer(self.address, tls)
 
 
+Serve = Callable[..., MongoService]
+
+
+@contextlib.contextmanager
+def services() -> Iterator[Serve]:
+    """Starts MongoDB servers; each is stopped, and must have left nothing behind."""
+    started: list[MongoService] = []
+
+    def start(**options: Any) -> MongoService:
+        started.append(MongoService(**options))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close()
+
+
 # --- the client -----------------------------------------------------------------------------
 
 
@@ -289,3 +311,39 @@ class MongoPeer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Scram:
+    """A SCRAM client of the library's, for a peer that speaks by hand."""
+
+    def __init__(
+        self, user: str = "tim", password: str = PASSWORD, name: str = "SCRAM-SHA-256"
+    ) -> None:
+        self._client = Client("mongodb", "localhost", config={"client_mech_list": [name]})
+        self.session = self._client.session(authid=user, password=password, success_data=True)
+        self.first = self.session.start([name]).data or b""
+
+    def answer(self, challenge: bytes) -> bytes:
+        """The response to a challenge."""
+        return self.session.step(challenge).data or b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+        self._client.close()
+
+
+def who(peer: MongoPeer) -> Any:
+    """The users that the server sees."""
+    return peer.ask({"connectionStatus": 1})["authInfo"]["authenticatedUsers"]
+
+
+def scram_login(peer: MongoPeer, user: str, database: str, password: str = PASSWORD) -> Any:
+    """Log in by SCRAM-SHA-256 at this database; the last answer."""
+    with Scram(user, password) as scram:
+        first = peer.start("SCRAM-SHA-256", scram.first, database, skipEmptyExchange=True)
+        if "payload" not in first:
+            return first
+        return peer.go_on(scram.answer(first["payload"]), database=database)
