@@ -31,7 +31,8 @@ class TokenRequest(Sealed):
     `service`, `host`: the server that it is shown to. `username`: a hint whose it should be.
     `issuer`, `client_id`, `scopes`: what the server said of its identity provider, None and
     () when it was not asked. `refresh_token`: of an earlier token, to be used instead of
-    bothering a person. `deadline`: seconds that the source may take in all.
+    bothering a person. `deadline`: seconds that the source may take in all; what runs in a thread
+    and does not heed it cannot be stopped, and only those who wait for it go on.
     """
 
     service: str

@@ -6,6 +6,7 @@ itself is never printed, so that what is printed lets nobody in.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -16,7 +17,7 @@ from sasl_cli.token_input import STDIN, TokenArgument, TokenFile, read_token
 from sasl_core.plugin import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sasl_tokens.token import Inspection
 
@@ -32,6 +33,9 @@ SKEW: Final = 60
 
 LATEST: Final = 253402300799
 """The last second of the year 9999."""
+
+NAME_WIDTH: Final = 40
+"""How wide the column of names may get."""
 
 UNITS: Final = ((172800, 86400, "days"), (7200, 3600, "hours"), (120, 60, "minutes"))
 """From how many seconds on which unit is told."""
@@ -92,7 +96,7 @@ def _print_text(found: Inspection, wrong: tuple[str, ...], now: float) -> None:
         print(f"\n{title}")
         if members:
             rows = [(name, _shown(name, value, now)) for name, value in members.items()]
-            print(columns(rows, indent="  "))
+            print("\n".join(_lines(rows)))
     print("\nsignature\n  not checked, and not shown")
     print("\nwhat looks wrong")
     for problem in wrong:
@@ -101,16 +105,52 @@ def _print_text(found: Inspection, wrong: tuple[str, ...], now: float) -> None:
         print("  nothing; but that says nothing of the signature, issuer or audience")
 
 
+def _lines(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The rows in columns; a long name has a line of its own, and pushes no other's aside."""
+    from rich.cells import cell_len
+
+    printed = [(printable(_named(name), 2048), text) for name, text in rows]
+    short = [cell_len(name) <= NAME_WIDTH for name, _ in printed]
+    inline = [row for row, fits in zip(printed, short, strict=True) if fits]
+    aligned = iter(columns(inline, indent="  ").split("\n"))
+    for (name, text), fits in zip(printed, short, strict=True):
+        if fits:
+            yield next(aligned)
+        else:
+            yield f"  {name}"
+            yield columns([(text,)], indent="    ")
+
+
+def _named(name: str) -> str:
+    """A name as it is, or, if one could see a name and a value in it, in quotes."""
+    import json
+
+    return name if re.fullmatch(r'[^\s"]+', name) else json.dumps(name, ensure_ascii=False)
+
+
 def _shown(name: str, value: object, now: float) -> str:
     import json
 
     seconds = _seconds(value) if name in TIMES else None
     if seconds is not None:
         return f"{value}  {moment(seconds)}, {distance(seconds - now)}"
-    # A text that a JSON value could be mistaken for is told from it by its quotes.
-    if isinstance(value, str) and not value.startswith(("{", "[", '"')):
+    # A text that could be mistaken for a value, or for a time as it is shown, is in quotes.
+    if isinstance(value, str) and name not in TIMES and not _like_json(value):
         return value
     return json.dumps(value, default=dict, ensure_ascii=False)
+
+
+def _like_json(text: str) -> bool:
+    """Whether it is a JSON value, or begins as one, or is nothing at all."""
+    import json
+
+    if text.lstrip()[:1] in ("", "{", "[", '"'):
+        return True
+    try:
+        _ = json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _seconds(value: object) -> float | None:

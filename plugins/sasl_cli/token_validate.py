@@ -32,6 +32,9 @@ NOBODY_KNOWS: Final = 3
 PREFIX: Final = "cli"
 """Stands before names where no configuration says what does; it is not printed."""
 
+ROLES: Final = "admin."
+"""The database of roles, where nothing else is said."""
+
 KEYS_LIMIT: Final = 256 * 1024
 KEYS_URL: Final = "https://jwks.invalid/"
 """What the file of --jwks-file is called where an address is due; nobody is asked for it."""
@@ -168,8 +171,8 @@ def _facts(login: TokenLogin, *, bare: bool) -> dict[str, object]:
 
 
 def _without_prefix(name: str) -> str:
-    namespace, _, rest = name.rpartition(f"{PREFIX}/")
-    return rest if namespace in ("", "admin.") else name
+    """The name of a user, or of a role, which has its database before it."""
+    return name.removeprefix(ROLES).removeprefix(f"{PREFIX}/")
 
 
 def _print(facts: Mapping[str, object], *, as_json: bool) -> None:

@@ -40,9 +40,10 @@ __all__ = ["CallbackTokens"]
 class CallbackTokens(CredentialsPlug):
     """Tokens that `function` gives, an `AccessToken` or the token alone.
 
-    It gets the `TokenRequest` and has `request.deadline` seconds; it is asked by one login at
-    a time. It may block, and then runs in a thread of its own under asyncio; or it is a
-    coroutine function, which needs the asyncio door.
+    It gets the `TokenRequest`, and is asked by one login at a time. It may block, and then runs
+    in a thread of its own under asyncio; or it is a coroutine function, which needs the asyncio
+    door, and is called off after `request.deadline` seconds. A blocking one cannot be called
+    off, and has to keep to that time by itself.
 
     `human`: a person takes part. The request then says which provider the server trusts, and
     `allowed_hosts` are the servers that such a token may be shown to. `refresh`: refresh
@@ -120,17 +121,28 @@ def _ask(function: Function, request: TokenRequest) -> object:
         raise
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
         kind = type(sever(error)).__name__
-    raise BackendError(code="callback-failed", detail=f"the token callback raised {kind}")
+    raise _failed(kind)
 
 
 async def _ask_async(function: Function, request: TokenRequest) -> object:
     import asyncio
 
+    limit = asyncio.timeout(request.deadline)
     try:
-        async with asyncio.timeout(request.deadline):
+        async with limit:
             return await cast("Awaitable[object]", function(request))
     except SaslError:
         raise
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
         kind = type(sever(error)).__name__
-    raise BackendError(code="callback-failed", detail=f"the token callback raised {kind}")
+    if limit.expired():
+        took = f"the token callback took longer than {request.deadline:g} s"
+        raise BackendError(code="timeout", detail=took)
+    raise _failed(kind)
+
+
+def _failed(kind: str) -> BackendError:
+    # Not temporary, for nobody knows that; a function that does raises a BackendError itself.
+    return BackendError(
+        code="callback-failed", detail=f"the token callback raised {kind}", temporary=False
+    )

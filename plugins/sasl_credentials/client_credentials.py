@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from sasl_core.plugin import ConfigError, CredentialsPlug, hookimpl
+from sasl_core.plugin import ConfigError, CredentialsPlug, UsageError, hookimpl
 from sasl_credentials.grants import (
     SECONDS,
     find_token_endpoint,
@@ -23,6 +23,7 @@ from sasl_credentials.grants import (
 from sasl_credentials.secret_files import read_secret
 from sasl_credentials.unconfigured import Unconfigured
 from sasl_tokens.discovery import time_left
+from sasl_tokens.forms import form
 from sasl_tokens.urls import UrlProblem, check_url
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class ClientCredentials(CredentialsPlug):
     and to no other.
 
     Raises:
-        ConfigError: `options` name no provider or no secret, or two; or an address that may
-            not be asked. `key` says which.
+        ConfigError: `options` name no provider or no secret, or two; an address that may not
+            be asked; or a text that cannot stand in a form. `key` says which.
     """
 
     name = "client_credentials"
@@ -96,6 +97,8 @@ class ClientCredentials(CredentialsPlug):
             url: str | None = getattr(options, name)
             if url is not None:
                 _ = _checked(url, name, options)
+        for name in ("client_id", "client_secret", "scope", "resource", "audience"):
+            _check_form(options, name)
         self._options = options
         self._clock = clock
 
@@ -128,7 +131,7 @@ class ClientCredentials(CredentialsPlug):
         response = yield from post_form(
             endpoint,
             tuple(fields),
-            basic=shown if basic else None,
+            client=shown if basic else None,
             ca_file=ca_file,
             cleartext=cleartext,
             deadline=time_left(begin, deadline, time.monotonic, endpoint),
@@ -146,6 +149,17 @@ def _one_of(options: ClientCredentialsOptions, first: str, second: str) -> None:
         raise ConfigError(f"the option is missing; or give {second}", key=_key(first))
     if len(given) == 2:
         raise ConfigError(f"{first} is given too; keep one", key=_key(second))
+
+
+def _check_form(options: ClientCredentialsOptions, name: str) -> None:
+    value: str | tuple[str, ...] | None = getattr(options, name)
+    try:
+        _ = [form(each) for each in ([value] if isinstance(value, str) else value or ())]
+    except UsageError as error:
+        problem = str(error)
+    else:
+        return
+    raise ConfigError(problem, key=_key(name))
 
 
 def _checked(url: str, name: str, options: ClientCredentialsOptions) -> bool:

@@ -31,6 +31,7 @@ from sasl_core.plugin import (
 from sasl_credentials.file import BELIEVED, token_from_file
 from sasl_credentials.grants import ANSWER_LIMIT, bearer, parse_token_response, provider_error
 from sasl_credentials.unconfigured import Unconfigured
+from sasl_tokens.forms import query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +55,10 @@ SASL_PLUGIN_API = 1
 
 SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 AZURE: Final = "http://169.254.169.254/metadata/identity/oauth2/token"
-GCP: Final = "http://metadata/computeMetadata/v1/instance/service-accounts/default/identity"
+# The whole name, for a bare `metadata` is looked up in each of the search domains first.
+GCP: Final = (
+    "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/identity"
+)
 MONGODB: Final = "mongodb"
 
 
@@ -196,11 +200,9 @@ def _check(resource: str, name: str) -> str:
 def _ask(
     url: str, fields: Sequence[tuple[str, str]], header: tuple[str, str], request: TokenRequest
 ) -> Needs[HttpResponse]:
-    from urllib.parse import quote, urlencode
-
     asked = HttpRequest(
         "GET",
-        f"{url}?{urlencode(fields, quote_via=quote, safe='')}",
+        f"{url}?{query(fields)}",
         headers=(("accept", "application/json"), header),
         deadline=min(request.deadline, 10.0),
         limit=ANSWER_LIMIT,

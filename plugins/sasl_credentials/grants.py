@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import time
-from base64 import b64encode
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +23,8 @@ from sasl_core.plugin import (
     UsageError,
     printable,
 )
-from sasl_tokens.discovery import discover, time_left
+from sasl_tokens.discovery import AnswerError, discover, time_left
+from sasl_tokens.forms import FORM, basic, form_fields
 from sasl_tokens.sent import check_token
 from sasl_tokens.strict import json_object
 from sasl_tokens.urls import check_url
@@ -67,31 +67,25 @@ def post_form(
     url: str,
     fields: tuple[tuple[str, str], ...],
     *,
-    basic: tuple[str, str] | None = None,
+    client: tuple[str, str] | None = None,
     ca_file: str | None = None,
     cleartext: bool = False,
     deadline: float = SECONDS,
 ) -> Needs[HttpResponse]:
-    """POST `fields` as a form to a checked address. `basic`: client and secret, in a header.
+    """POST `fields` as a form to a checked address. `client`: its name and secret, in a header.
 
     Raises:
         BackendError: there is no answer.
+        UsageError: something of it cannot stand in a form.
     """
-    from urllib.parse import quote_plus, urlencode
-
-    headers = [
-        ("accept", "application/json"),
-        ("content-type", "application/x-www-form-urlencoded"),
-    ]
-    if basic is not None:
-        # Both are written as in a form first, so that a colon is none of theirs.
-        pair = ":".join(map(quote_plus, basic))
-        headers.append(("authorization", f"Basic {b64encode(pair.encode()).decode()}"))
+    headers = [("accept", "application/json"), FORM]
+    if client is not None:
+        headers.append(basic(*client))
     request = HttpRequest(
         "POST",
         url,
         headers=tuple(headers),
-        body=urlencode(fields).encode("ascii"),
+        body=form_fields(fields),
         deadline=deadline,
         limit=ANSWER_LIMIT,
         ca_file=ca_file,
@@ -107,16 +101,26 @@ def find_token_endpoint(
 
     Raises:
         ConfigError: the issuer's address is none that may be asked.
-        BackendError: there is no document of this issuer, or it names no such place.
+        BackendError: there is no document of this issuer, or it names no such place;
+            temporary where it may help to wait.
     """
-    document = yield from discover(
-        issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http, deadline=deadline
-    )
-    if document.token_endpoint is None:
-        raise BackendError(
-            code="discovery", detail=f"{printable(issuer)} names no token_endpoint", temporary=False
+    try:
+        document = yield from discover(
+            issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http, deadline=deadline
         )
-    return document.token_endpoint
+    except BackendError as error:
+        wrong = error.code == "discovery" or (
+            isinstance(error, AnswerError) and not _passes(error.status)
+        )
+        if not wrong:
+            raise
+        code, detail = error.code, error.detail
+    else:
+        if document.token_endpoint is not None:
+            return document.token_endpoint
+        code, detail = "discovery", f"{printable(issuer)} names no token_endpoint"
+    # A document that is not there, or says something else, is so the next time too.
+    raise BackendError(code=code, detail=detail, temporary=False)
 
 
 def refresh_grant(
@@ -140,6 +144,7 @@ def refresh_grant(
         AuthenticationError: the provider takes it no more.
         BackendError: the provider cannot be asked, or what it says makes no sense.
         ConfigError: the issuer's address is none that may be asked.
+        UsageError: the refresh token cannot stand in a form.
     """
     begin, deadline = time.monotonic(), min(deadline, SECONDS)
     endpoint = yield from find_token_endpoint(
@@ -181,11 +186,16 @@ def _lifetime(value: object) -> float | None:
     """How many seconds `expires_in` gives a token; None when nothing, or nothing of use, is said.
 
     Some providers write the number as a string. More than ten years are no more than that.
+
+    Raises:
+        BackendError: it is negative.
     """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 12:
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
+    if value < 0:
+        raise _odd("its expires_in is negative")
     return float(min(value, LONGEST))
 
 
@@ -242,10 +252,15 @@ def provider_error(response: HttpResponse) -> SaslError:
         detail += f", {code}"
     if code in _REFUSALS and status < 500:
         return AuthenticationError(code="token-refused", detail=detail)
-    temporary = status >= 500 or status in (408, 425, 429) or code in _TEMPORARY
+    temporary = _passes(status) or code in _TEMPORARY
     if 300 <= status < 400:
         detail += "; redirects are not followed"
     return BackendError(code="token-response", detail=detail, temporary=temporary)
+
+
+def _passes(status: int) -> bool:
+    """Whether a status says that it may help to wait."""
+    return status >= 500 or status in (408, 425, 429)
 
 
 def _members(body: bytes) -> Mapping[str, object] | None:

@@ -4,6 +4,9 @@ What it does not do, on purpose: it follows no redirect (a 3xx is an answer), ke
 takes no proxy from the environment (whoever sets a variable would stand between a server and its
 keys), asks for no compression, and keeps no connection: what it fetches, keys above all, is
 fetched rarely.
+
+What it does heed of the environment: SSL_CERT_FILE and SSL_CERT_DIR, by which administrators say
+whom OpenSSL is to trust where a request names no `ca_file` (see `trust`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Whose certificates are believed: TLS contexts, made once for each file of authorities."""
+"""Whose certificates are believed: TLS contexts, made once for each file of authorities.
+
+Without a file it is whom the machine believes, as OpenSSL finds them: the environment's
+SSL_CERT_FILE and SSL_CERT_DIR are heeded, for administrators set them on purpose. Where nobody but
+the configuration may say whom to trust, a file of authorities is named.
+"""
 
 from __future__ import annotations
 

@@ -101,6 +101,58 @@ def test_inspect_as_json_is_for_programs(sasl: Sasl, provider: LoginProvider) ->
     assert len(found["problems"]) == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["true", "null", " true", "17", "1e3", "NaN", "-Infinity", "", '"a"', "[x", ' {"a": 1}', '"a',
+     "[" * 5000],
+    ids=lambda text: ascii(text)[:12],
+)  # fmt: skip
+def test_inspect_shows_a_text_that_looks_like_json_in_quotes(
+    sasl: Sasl, provider: LoginProvider, text: str
+) -> None:
+    """So that the text "true" is not taken for the value true; the value has none."""
+    _, out, _ = inspect(sasl, provider.token({**ADA, "odd": text, "flag": True}))
+    (line,) = (line for line in out.splitlines() if line.startswith("  odd "))
+    assert line.split(maxsplit=1)[1].startswith('"')
+    assert "  flag    true\n" in out
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat", "auth_time"])
+def test_inspect_shows_a_time_that_is_a_text_in_quotes(
+    sasl: Sasl, provider: LoginProvider, name: str
+) -> None:
+    """It may have the very form in which a time is shown, and is none."""
+    text = f"4102444800  {moment(4102444800)}, in 75 years"
+    _, out, _ = inspect(sasl, provider.token({**ADA, name: text}))
+    assert f'"{text}"' in out
+    assert f" {text}" not in out
+
+
+def test_inspect_is_not_pushed_aside_by_a_long_name(sasl: Sasl, provider: LoginProvider) -> None:
+    """A claim's name of 3000 characters has a line of its own; the others stay together."""
+    where = "https://schemas.example.com/identity/claims/objectidentifier"
+    _, out, _ = inspect(sasl, provider.token({"n" * 3000: "far", where: "here", **ADA}))
+    lines = out.splitlines()
+    long = next(line for line in lines if line.startswith("  nnn"))
+    assert lines[lines.index(long) + 1] == "    far"
+    assert lines[lines.index(f"  {where}") + 1] == "    here"
+    (ada,) = (line for line in lines if line.endswith(" ada"))
+    assert len(ada) < 60
+    assert {line.index(line.split()[1]) for line in lines if line.startswith(("  sub ", "  exp "))}
+    assert all(len(line) < 200 for line in lines if line != long)
+
+
+@pytest.mark.parametrize("rest", ["", " " * 40])
+def test_inspect_shows_a_name_with_blanks_in_quotes(
+    sasl: Sasl, provider: LoginProvider, rest: str
+) -> None:
+    """Otherwise it could be taken for a name and a value that nobody wrote."""
+    _, out, _ = inspect(sasl, provider.token({**ADA, f"sub     root{rest}": "x", '"a"': "y"}))
+    assert f'  "sub     root{rest}"' in out
+    assert '  "\\"a\\""' in out
+    assert sum(line.startswith("  sub ") for line in out.splitlines()) == 1
+
+
 def test_inspect_escapes_what_a_terminal_would_obey(sasl: Sasl, provider: LoginProvider) -> None:
     """Control characters of a claim or a claim's name never reach the terminal."""
     token = provider.token({**ADA, "name": "\x1b[2J\u202e", "\x1b]0;x": [{"a": "\x9b"}]})
@@ -205,6 +257,21 @@ def test_validate_says_whom_a_token_names(sasl: Sasl, provider: LoginProvider) -
     assert 'roles      ["admins", "b c"]\n' in done.stdout
     assert "in 5 minutes" in done.stdout
     assert token not in done.stdout
+
+
+def test_validate_takes_no_more_off_a_name_than_it_put_there(
+    sasl: Sasl, provider: LoginProvider
+) -> None:
+    """Names that hold the prefix that stands before them here are shown as they are."""
+    names = ["cli/x", "admin.cli/y", "a/cli/z", "cli/cli/cli/", "admin."]
+    for sub in names:
+        token = provider.token({"sub": sub, "aud": "mail", "groups": names})
+        done = sasl.run(
+            *by_options(provider), "--roles-claim", "groups", "--json", stdin=token.encode()
+        )
+        found = json.loads(done.stdout)
+        assert found["authid"] == found["principal"] == sub
+        assert found["roles"] == names
 
 
 def test_validate_goes_by_the_configuration(sasl: Sasl, provider: LoginProvider) -> None:

@@ -144,6 +144,14 @@ def test_one_text_is_no_list() -> None:
         _ = check_patterns(text)
 
 
+@pytest.mark.parametrize("patterns", [[1], 5, None, ["localhost", b"a"]], ids=ascii)
+def test_what_is_no_list_of_texts_is_refused(patterns: Any) -> None:
+    """Of whatever kind, and the option is named."""
+    with pytest.raises(ConfigError) as caught:
+        _ = check_patterns(patterns)
+    assert caught.value.key == "allowed_hosts"
+
+
 @given(st.text())
 def test_whatever_stands_before_a_name_is_not_part_of_it(text: str) -> None:
     """Only whole labels do; and nothing raises."""

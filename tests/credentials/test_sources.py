@@ -19,6 +19,7 @@ from sasl_core import (
     Client,
     ConfigError,
     PluginError,
+    SaslError,
     UsageError,
 )
 from sasl_core.plugin import (
@@ -280,6 +281,19 @@ def test_oidc_azure_asks_the_metadata_service(
     assert headers == {"accept": "application/json", "metadata": "true"}
 
 
+@pytest.mark.parametrize("cloud", [AzureTokens, GcpTokens], ids=lambda cloud: cloud.name)
+def test_a_clouds_service_is_asked_for_nothing_that_no_form_can_say(cloud: Any) -> None:
+    """A name with half a surrogate pair: an error of ours, and nothing of the name in it."""
+    service = Metadata(json_response(AZURE_ANSWER))
+    request = TokenRequest("mongodb", "localhost", "s3cr3t\udc80")
+    source = cloud("api" if cloud is AzureTokens else "s3cr3t\udc80", clock=CLOCK)
+    with pytest.raises(UsageError) as caught:
+        _ = run(source.token(request), service)
+    assert "s3cr3t" not in f"{caught.value} {caught.value.detail}"
+    assert caught.value.__context__ is None
+    assert service.requests == []
+
+
 @pytest.mark.parametrize("body", [b"abc.def.ghi", b"abc.def.ghi\n"], ids=ascii)
 def test_oidc_gcp_asks_the_metadata_service(body: bytes) -> None:
     """Its answer is the token, and nothing else."""
@@ -287,7 +301,10 @@ def test_oidc_gcp_asks_the_metadata_service(body: bytes) -> None:
     source = GcpTokens("https://db.example.com", clock=CLOCK)
     assert run(source.token(ANY), service) == AccessToken("abc.def.ghi", NOW + 60.0)
     url, query, headers = service.asked
-    assert url == ("http://metadata/computeMetadata/v1/instance/service-accounts/default/identity")
+    assert url == (
+        "http://metadata.google.internal"
+        "/computeMetadata/v1/instance/service-accounts/default/identity"
+    )
     assert query == [("audience", "https://db.example.com")]
     assert headers["metadata-flavor"] == "Google"
 
@@ -309,7 +326,7 @@ GOOGLE = (("metadata-flavor", "Google"),)
     ids=str,
 )
 def test_what_is_no_answer_of_googles_is_refused(answer: HttpResponse, says: str) -> None:
-    """A stranger under the name `metadata`, an error, something that is no token."""
+    """A stranger under its name, an error, something that is no token."""
     with pytest.raises(BackendError) as caught:
         _ = run(GcpTokens("x").token(ANY), Metadata(answer))
     assert says in str(caught.value.detail)
@@ -374,6 +391,7 @@ def test_a_callbacks_own_errors_are_its_own() -> None:
     with pytest.raises(BackendError) as caught:
         _ = run(CallbackTokens(partial(refuse, ValueError("s3cr3t"))).token(ANY))
     assert caught.value.detail == "the token callback raised ValueError"
+    assert not caught.value.temporary, "nobody knows whether it passes"
     assert caught.value.__context__ is None
 
 
@@ -391,6 +409,8 @@ async def give_async(request: TokenRequest) -> str:
         raise ValueError("s3cr3t")
     if request.username == "refused":
         raise AuthenticationError(detail="no")
+    if request.username == "impatient":
+        raise TimeoutError
     if request.username == "slow":
         await asyncio.sleep(10)
     return "abc"
@@ -423,19 +443,25 @@ async def _awaited(need: NeedCall[Any]) -> object:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "says"),
+    ("name", "error", "code", "says"),
     [
-        ("broken", BackendError, "raised ValueError"),
-        ("refused", AuthenticationError, "no"),
-        ("slow", BackendError, "raised TimeoutError"),
+        ("broken", BackendError, "callback-failed", "raised ValueError"),
+        ("refused", AuthenticationError, "authentication-failed", "no"),
+        ("impatient", BackendError, "callback-failed", "raised TimeoutError"),
+        ("slow", BackendError, "timeout", "took longer than 0.05 s"),
     ],
 )
-def test_a_coroutine_functions_errors(name: str, error: type[Exception], says: str) -> None:
+def test_a_coroutine_functions_errors(
+    name: str, error: type[SaslError], code: str, says: str
+) -> None:
     """As a function's; and it is held to its deadline."""
     need = need_of(give_async, TokenRequest("imap", "h", name, deadline=0.05))
     with pytest.raises(error) as caught:
         _ = asyncio.run(_awaited(need))
-    assert says in str(getattr(caught.value, "detail", ""))
+    assert caught.value.code == code
+    assert says in str(caught.value.detail)
+    assert caught.value.__context__ is None
+    assert getattr(caught.value, "temporary", False) is (code == "timeout")
 
 
 def test_what_is_no_function_is_refused() -> None:
@@ -490,6 +516,18 @@ def test_a_refresh_token_that_is_over_is_refused() -> None:
     with pytest.raises(AuthenticationError) as caught:
         _ = run(source.token(REFRESHING), issuer.http)
     assert caught.value.detail == "the provider answered 400, invalid_grant"
+
+
+def test_a_refresh_token_that_no_form_can_say_is_told_of_without_its_text() -> None:
+    """It is the application's own, and may be anything."""
+    source = CallbackTokens(lambda request: "xyz", human=True, refresh=True)
+    request = TokenRequest(
+        "mongodb", "localhost", None, "https://issuer.example.com", None, (), "s3cr3t\udc80"
+    )
+    with pytest.raises(UsageError) as caught:
+        _ = run(source.token(request), FakeIssuer().http)
+    assert "s3cr3t" not in f"{caught.value} {caught.value.detail}"
+    assert caught.value.__context__ is None
 
 
 def test_the_files_that_a_test_wrote_are_private(tmp_path: Path) -> None:

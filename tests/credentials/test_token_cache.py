@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,11 +19,12 @@ from sasl_core import (
     UsageError,
     aio,
 )
-from sasl_core.plugin import AccessToken, Blocking, NeedCall, TokenRequest
+from sasl_core.plugin import AccessToken, Blocking, HttpResponse, NeedCall, TokenRequest
 from sasl_credentials import CallbackTokens
-from sasl_tokens.cache import GAP, KEPT, TokenCache
-from sasl_tokens.sent import TOKEN_LIMIT, Sent, check_token
-from token_kit import NOW, Ticking, run
+from sasl_tokens.cache import GAP, KEPT, PATIENCE, TokenCache
+from sasl_tokens.sent import Sent, check_token
+from sasl_tokens.terms import TOKEN_LIMIT
+from token_kit import NOW, FakeIssuer, Ticking, json_response, run
 from token_sources import ISSUER, TOY, Counting
 from toys import OPEN, Toys
 
@@ -81,12 +82,33 @@ def test_a_token_is_used_until_shortly_before_its_end(life: float, used: float) 
     assert obtain(cache, source).token == "token-2"
 
 
-@pytest.mark.parametrize("until", [NOW, NOW - 1e6, float("nan"), float("-inf")], ids=str)
+@pytest.mark.parametrize("until", [NOW, NOW - 1e6, 0.0], ids=str)
 def test_a_token_that_is_over_is_sent_once_and_not_kept(until: float) -> None:
     """The server decides about it; the next login asks the source again."""
     cache, source = fresh_cache(), Counting(life=0.0, clock=lambda: until)
     assert obtain(cache, source).token == "token-1"
     assert obtain(cache, source).token == "token-2"
+
+
+@pytest.mark.parametrize(
+    "until",
+    [-1, -1e9, float("nan"), float("inf"), float("-inf"), True, "soon", [], 10**400, NOW * 1000],
+    ids=lambda until: str(until)[:12],
+)
+def test_an_end_that_is_no_time_is_an_error(until: Any) -> None:
+    """A negative life, NaN, milliseconds: the source is told so, and nothing is kept."""
+    asked: list[TokenRequest] = []
+
+    def give(request: TokenRequest) -> AccessToken:
+        asked.append(request)
+        return AccessToken("abc", until)
+
+    cache, source = fresh_cache(), CallbackTokens(give)
+    for _ in range(2):
+        with pytest.raises(UsageError) as caught:
+            _ = run(cache.obtain(source, MINE, ask=True))
+        assert caught.value.code == "bad-token"
+    assert len(asked) == 2
 
 
 def test_a_kept_token_that_is_refused_is_worth_another_try_and_a_new_one_is_not() -> None:
@@ -469,6 +491,169 @@ def test_a_refresh_token_survives_an_outage() -> None:
     source.fails = lambda request: None
     assert obtain(cache, source, ask=False).token == "token-3"
     assert source.shown[2] == (ISSUER, "refresh-1")
+
+
+def test_an_outage_keeps_nobody_out_for_long() -> None:
+    """After a minute of it the person is asked all the same; the refresh token stays."""
+    still = Still()
+    cache, source = TokenCache(Ticking(), still), Counting(human=True)
+    _ = obtain(cache, source, ASKED)
+    _ = obtain(cache, source, ask=False)()
+    source.fails = lambda request: BackendError(detail="down") if request.refresh_token else None
+    with pytest.raises(BackendError, match="temporary"):
+        _ = obtain(cache, source, ASKED)
+    still.now += PATIENCE
+    assert run(cache.obtain(source, MINE, ask=False)) is None, "the server is asked first"
+    assert source.shown[1:] == [(ISSUER, "refresh-1")] * 2
+    source.fails = lambda request: BackendError(detail="down")
+    with pytest.raises(BackendError):
+        _ = obtain(cache, source, ASKED)
+    assert source.shown[3:] == [(ISSUER, "refresh-1"), (ISSUER, None)]
+    source.fails = lambda request: None
+    assert obtain(cache, source, ask=False).token == "token-6"
+    assert source.shown[5:] == [(ISSUER, "refresh-1")]
+
+
+@pytest.mark.parametrize("ask", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError(detail="invalid_grant"),
+        BackendError(code="token-response", detail="<html>", temporary=False),
+        ConfigError("no such place", key="issuer"),
+        UsageError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_fails_a_refresh_the_person_is_asked(error: SaslError, ask: bool) -> None:
+    """An outage apart, which passes: a refresh token that does no good keeps nobody out."""
+    cache, source = fresh_cache(), Counting(human=True)
+    source.fails = lambda request: error if request.refresh_token else None
+    _ = obtain(cache, source, ASKED)
+    assert obtain(cache, source, ask=False)(), "another try is worth it"
+    if not ask:
+        assert run(cache.obtain(source, MINE, ask=False)) is None, "the server is asked first"
+    assert obtain(cache, source, ASKED).token == "token-3"
+    assert source.shown[1:] == [(ISSUER, "refresh-1"), (ISSUER, None)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        AccessToken("no token"),
+        AccessToken("abc", -1.0),
+        AccessToken("abc", None, cast("Any", 7)),
+        "abc",
+        None,
+    ],
+    ids=["value", "end", "refresh token", "text", "nothing"],
+)
+def test_a_refresh_that_gives_no_token_has_the_person_asked(wrong: Any) -> None:
+    """What comes of it is looked at before it counts as one."""
+
+    class Odd(Counting):
+        def token(self, request: TokenRequest) -> Any:
+            token = yield from super().token(request)
+            return wrong if request.refresh_token else token
+
+    cache, source = fresh_cache(), Odd(human=True)
+    _ = obtain(cache, source, ASKED)
+    _ = obtain(cache, source, ask=False)()
+    assert obtain(cache, source, ASKED).token == "token-3"
+
+
+def test_a_source_that_breaks_on_a_refresh_token_is_not_shown_it_again() -> None:
+    """Its error is told, as a mistake in a program is; the next login asks the person."""
+
+    class Broken(Counting):
+        def token(self, request: TokenRequest) -> Any:
+            token = yield from super().token(request)
+            if request.refresh_token:
+                raise RuntimeError
+            return token
+
+    cache, source = fresh_cache(), Broken(human=True)
+    _ = obtain(cache, source, ASKED)
+    _ = obtain(cache, source, ask=False)()
+    with pytest.raises(RuntimeError):
+        _ = obtain(cache, source, ASKED)
+    assert obtain(cache, source, ASKED).token == "token-3"
+
+
+ANSWERS: dict[str, tuple[HttpResponse | BackendError, HttpResponse | None, bool]] = {
+    "401 without a body": (HttpResponse(401, (), b""), None, False),
+    "invalid_request": (json_response({"error": "invalid_request"}, 400), None, False),
+    "invalid_scope": (json_response({"error": "invalid_scope"}, 400), None, False),
+    "expired_token": (json_response({"error": "expired_token"}, 400), None, False),
+    "a page": (json_response(b"<html>", content_type="text/html"), None, False),
+    "no endpoint": (HttpResponse(404, (), b""), None, False),
+    "no document": (json_response({}), json_response({}, 404), False),
+    "another's document": (
+        json_response({}),
+        json_response({"issuer": "https://x.example"}),
+        False,
+    ),
+    "a page for a document": (json_response({}), json_response(b"<html>"), False),
+    "503": (HttpResponse(503, (), b""), None, True),
+    "slow_down": (json_response({"error": "slow_down"}, 400), None, True),
+    "no connection": (BackendError(code="http-connect", detail="refused"), None, True),
+    "503 for a document": (json_response({}), HttpResponse(503, (), b""), True),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_provider_that_gives_nothing_for_a_refresh_token(answer: str) -> None:
+    """What passes is waited for; after all else the person is asked, with the same source."""
+    issuer = FakeIssuer(ISSUER)
+    issuer.answers["/token"], document, passes = ANSWERS[answer]
+    if document is not None:
+        issuer.answers["/.well-known/openid-configuration"] = document
+    asked: list[TokenRequest] = []
+
+    def give(request: TokenRequest) -> AccessToken:
+        asked.append(request)
+        return AccessToken(f"token-{len(asked)}", None, "refresh")
+
+    cache, source = fresh_cache(), CallbackTokens(give, human=True, refresh=True)
+    _ = run(cache.obtain(source, ASKED, ask=True), issuer.http)
+    sent = run(cache.obtain(source, ASKED, ask=False), issuer.http)
+    assert sent is not None
+    assert sent()
+    if passes:
+        with pytest.raises(BackendError) as caught:
+            _ = run(cache.obtain(source, ASKED, ask=True), issuer.http)
+        assert caught.value.temporary
+    else:
+        again = run(cache.obtain(source, ASKED, ask=True), issuer.http)
+        assert again is not None
+        assert again.token == "token-2"
+    assert [request.refresh_token for request in asked] == [None] * (1 if passes else 2)
+
+
+def test_a_function_that_breaks_on_a_refresh_token_is_asked_without(toys: Toys) -> None:
+    """Through a Client: the login after `refused()` gets a token of the person."""
+    asked: list[str | None] = []
+
+    def give(request: TokenRequest) -> AccessToken:
+        asked.append(request.refresh_token)
+        if request.refresh_token:
+            raise RuntimeError
+        return AccessToken(f"token-{len(asked)}", None, "refresh")
+
+    source = CallbackTokens(give, human=True)
+    with Client("imap", HOST, config=OPEN, registry=toys.registry(), credentials=source) as client:
+        for token, refuse, again in (
+            (b"token-1", False, False),
+            (b"token-1", True, True),
+            (b"token-3", True, False),
+        ):
+            with client.session() as session:
+                heard = session.start([TOY]).data
+                if heard == b"?":
+                    heard = session.step(ISSUER.encode()).data
+                assert heard == token
+                assert not refuse or session.refused() is again
+    assert asked == [None, "refresh", None]
 
 
 def test_another_provider_gets_nothing_of_the_first() -> None:

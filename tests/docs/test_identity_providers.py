@@ -17,7 +17,7 @@ from sasl_tokens.config import FIELDS
 from sasl_tokens.fields import TEXT_LIMIT as LONGEST_TEXT
 from sasl_tokens.patterns import PRICE_LIMIT, TEXT_LIMIT, BadPattern, compile_pattern
 from sasl_tokens.provider import NAME_LIMIT, ROLES_LIMIT
-from sasl_tokens.roster import SEEN_LIMIT
+from sasl_tokens.roster import SEEN_LIMIT, WEIGHT_LIMIT
 
 TEXT = (Path(__file__).parents[2] / "docs" / "identity-providers.md").read_text("utf-8")
 WORDS = " ".join(TEXT.split())
@@ -89,10 +89,11 @@ def test_numbers_are_those_of_the_code() -> None:
     for number, said in (
         (LONGEST_TEXT, f"at most {LONGEST_TEXT} characters"),
         (TEXT_LIMIT, f"more than {TEXT_LIMIT} characters matches no pattern"),
-        (PRICE_LIMIT, f"Over {PRICE_LIMIT:,} ways"),
+        (PRICE_LIMIT, f"Over {PRICE_LIMIT:,} steps"),
         (NAME_LIMIT, f"1 to {NAME_LIMIT} printable characters"),
         (ROLES_LIMIT, f"at most {ROLES_LIMIT} roles"),
         (SEEN_LIMIT, f"Up to {SEEN_LIMIT} are remembered"),
+        (WEIGHT_LIMIT, f"grants more than {WEIGHT_LIMIT} octets"),
     ):
         assert number
         assert said in WORDS
@@ -100,7 +101,8 @@ def test_numbers_are_those_of_the_code() -> None:
 
 def test_the_patterns_are_judged_as_it_says() -> None:
     """Those that it refuses, and those that it recommends."""
-    for good in (r"@corp\.example$", r"[a-z]+\.[a-z]+@", r"^[a-z]+\.[a-z]+@[a-z]+", "[a-z.]*"):
+    for good in (r"(?i)[a-z.]+@corp\.example$", "[a-z.]+@corp", r"^[a-z]+\.[a-z]+@corp", "[a-z.]*"):
+        assert f"`{good}`" in SECTIONS["Patterns"]
         _ = compile_pattern(good)
     for bad in ("(a+)+", "(a|b)*", r"([a-z]+\.)*"):
         assert f"`{bad}`" in SECTIONS["Patterns"]

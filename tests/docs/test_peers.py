@@ -46,3 +46,11 @@ def test_each_row_names_a_test_that_knows_its_mechanisms() -> None:
 def test_every_module_of_a_peer_has_its_place(module: Path) -> None:
     """What was run and is not in the page would be a claim that nobody knows of."""
     assert f"`{module.stem.removeprefix('test_')}`" in PAGE.read_text("utf-8")
+
+
+def test_a_package_of_npm_runs_nothing_while_it_is_installed() -> None:
+    """CI installs them: a program that somebody put into one would run there as whoever does."""
+    script = (TESTS.parent / ".ci" / "peers").read_text("utf-8")
+    installs = re.findall(r"\bnpm (?:install|ci)\b.*", script)
+    assert installs
+    assert all("--ignore-scripts" in install for install in installs)

@@ -9,19 +9,11 @@ from typing import Any
 
 import pytest
 
-from drivers import DRIVERS, Driver, exchange, make_driver
+from drivers import Driver, exchange
 from http_faults import Answer, FaultyServer
 from sasl_core.plugin import BackendError, HttpRequest, NeedHttp, NeedPeer, Needs, Success
 from sasl_http import HttpTransport
 from toys import Toys, client_plug, server_plug
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """The application, written in one of the three ways."""
-    driver = make_driver(request.param)
-    yield driver
-    driver.close()
 
 
 @pytest.fixture
