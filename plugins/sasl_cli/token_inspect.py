@@ -15,6 +15,7 @@ import typer
 from sasl_cli.output import columns, fail
 from sasl_cli.token_input import STDIN, TokenArgument, TokenFile, read_token
 from sasl_core.plugin import printable
+from sasl_tokens.terms import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,9 +31,6 @@ TIMES: Final = ("exp", "nbf", "iat", "auth_time", "updated_at")
 
 SKEW: Final = 60
 """How far an issuer's clock may be ahead of ours, in seconds."""
-
-LATEST: Final = 253402300799
-"""The last second of the year 9999."""
 
 NAME_WIDTH: Final = 40
 """How wide the column of names may get."""

@@ -21,14 +21,11 @@ import attrs
 from sasl_core.plugin import (
     ClientContext,
     ClientPlug,
-    Feature,
     NeedPeer,
     Needs,
     PeerError,
     PromptId,
-    SecurityFlag,
     ServerContext,
-    ServerPlug,
     Success,
     UsageError,
     hookimpl,
@@ -42,11 +39,12 @@ from sasl_tokens.bearer_messages import (
     format_pairs,
     parse_pairs,
 )
+from sasl_tokens.bearer_plugs import FEATURES, FLAGS, BearerServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sasl_core.plugin import SaslUtils
+    from sasl_core.plugin import SaslUtils, ServerPlug
     from sasl_tokens.bearer import Refusal
 
 __all__ = [
@@ -118,24 +116,14 @@ def make_client_message(token: str, user: str) -> bytes:
 # --- the two sides -----------------------------------------------------------------------
 
 
-class Xoauth2Server(ServerPlug):
-    """The server's side. Whose a token is, is the matter of `BearerCheck`."""
+class Xoauth2Server(BearerServer):
+    """The server's side."""
 
     name = "XOAUTH2"
-    security_flags = SecurityFlag.NOANONYMOUS | SecurityFlag.PASS_CREDENTIALS
-    features = Feature.WANT_CLIENT_FIRST | Feature.ALLOWS_PROXY
-
-    def __init__(self, utils: SaslUtils) -> None:
-        from sasl_tokens.bearer import BearerCheck
-
-        self._check = BearerCheck(utils)
-
-    def availability(self) -> str | None:
-        return self._check.availability()
 
     def converse(self, ctx: ServerContext) -> Needs[Success]:
         message = parse_client_message((yield from NeedPeer()))
-        return (yield from self._check.admit(ctx, message.auth, message.user, _error))
+        return (yield from self.check.admit(ctx, message.auth, message.user, _error))
 
 
 def _error(refusal: Refusal) -> bytes:
@@ -147,8 +135,8 @@ class Xoauth2Client(ClientPlug):
     """The client's side."""
 
     name = "XOAUTH2"
-    security_flags = SecurityFlag.NOANONYMOUS | SecurityFlag.PASS_CREDENTIALS
-    features = Feature.WANT_CLIENT_FIRST | Feature.ALLOWS_PROXY
+    security_flags = FLAGS
+    features = FEATURES
     required_prompts = (PromptId.AUTHNAME, PromptId.TOKEN)
 
     def converse(self, ctx: ClientContext) -> Needs[Success]:

@@ -39,6 +39,8 @@ from sasl_tokens.bearer_validators import (
     set_validator,
     validator_of,
 )
+from sasl_tokens.login import TokenLogin
+from sasl_tokens.manager import idp_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +83,7 @@ class BearerCheck:
         self._scope = options.scope
         self._address = options.openid_configuration
         self._validator = validator_of(utils, options)
+        self._manager = idp_manager(utils)
 
     def availability(self) -> str | None:
         """Why no token can be checked; None: they can."""
@@ -116,6 +119,7 @@ class BearerCheck:
             )
             try:
                 validated = yield from self._validator.validate(token, request)
+                self._check_name(validated)
                 return Success(ctx.accept_token(validated, _other(validated, wanted)))
             except AuthenticationError as error:
                 refusal = sever(error)
@@ -131,6 +135,16 @@ class BearerCheck:
         )
         _ = yield from NeedPeer(challenge(answer))
         raise refusal
+
+    def _check_name(self, validated: ValidatedToken) -> None:
+        """Refuse a name of elsewhere that could be one of our providers, with its prefix.
+
+        Raises:
+            TokenError: token-identity.
+        """
+        if isinstance(validated, TokenLogin) and self._manager.in_force(validated.provider):
+            return
+        self._manager.check_unprefixed(validated.principal)
 
 
 def _other(validated: ValidatedToken, wanted: str | None) -> str | None:

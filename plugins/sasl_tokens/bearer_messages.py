@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sasl_core.plugin import PeerError, UsageError, printable, record
+from sasl_tokens.terms import TOKEN_LIMIT, is_b64token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,6 @@ __all__ = [
     "ERROR_LIMIT",
     "PAIRS_LIMIT",
     "SEPARATOR",
-    "TOKEN_LIMIT",
     "BearerError",
     "format_credentials",
     "format_error",
@@ -42,9 +42,6 @@ SEPARATOR: Final = b"\x01"
 PAIRS_LIMIT: Final = 32
 """Most pairs in a message; the RFC knows seven keys."""
 
-TOKEN_LIMIT: Final = 16 * 1024
-"""Longest token, in characters: as long as one that is signed may be."""
-
 ERROR_LIMIT: Final = 8 * 1024
 """Longest error, in octets."""
 
@@ -54,7 +51,6 @@ _ASCII_VALUE: Final = r"[\t\n\r -~]*"
 _PAIR: Final = re.compile(rf"({_KEY})=({_ASCII_VALUE})")
 # XOAUTH2 has no grammar but for its examples: a user's name may be in any script.
 _TEXT_PAIR: Final = re.compile(rf"({_KEY})=([^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*)")
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _SCHEME: Final = re.compile(r"bearer", re.IGNORECASE)
 
 
@@ -141,7 +137,7 @@ def parse_credentials(value: str) -> str:
         raise _no_bearer("there is no token")
     if len(token) > TOKEN_LIMIT:
         raise _no_bearer(f"a token of more than {TOKEN_LIMIT} characters")
-    if _TOKEN.fullmatch(token) is None:
+    if not is_b64token(token):
         raise _no_bearer("the token is not of the characters that one may have")
     return token
 
@@ -154,7 +150,7 @@ def format_credentials(token: str) -> str:
     """
     if not token:
         return ""
-    if len(token) > TOKEN_LIMIT or _TOKEN.fullmatch(token) is None:
+    if not is_b64token(token):
         raise UsageError("the access token holds what cannot be sent", code="bad-token")
     return f"Bearer {token}"
 

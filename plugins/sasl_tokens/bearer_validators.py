@@ -7,7 +7,7 @@ application's own, given to `set_validator`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from sasl_core.plugin import BackendError, ConfigError, UsageError, ValidatedToken, record
@@ -195,6 +195,13 @@ class ByApplication:
                 code="no-validator", detail="the application's validator is gone", temporary=False
             )
         answer = validator(token, request)
+        if isinstance(cast("object", answer), Coroutine):
+            cast("Coroutine[object, object, object]", answer).close()
+            raise UsageError(
+                "a validator is no async def: what has to wait is a generator of needs, as "
+                "`yield from NeedCall(...)`",
+                code="async-validator",
+            )
         if isinstance(answer, Generator):
             answer = yield from answer
         if answer is None:

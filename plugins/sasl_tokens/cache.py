@@ -7,6 +7,8 @@ Invariants:
   taken its place since. So a late refusal of an old token does not drop the new one.
 - Of a person's token, the access token goes first, then the refresh token, then the person is
   asked; each step is taken only when the one before it has failed.
+- A refresh token keeps nobody out: one that failed is dropped, and the person is asked. Only an
+  outage lets the login fail instead, and that for a minute at most.
 
 Source: MongoDB's driver authentication specification, "MONGODB-OIDC", "Credential Caching";
 RFC 6749 section 6 (refresh tokens).
@@ -24,7 +26,6 @@ import attrs
 
 from sasl_core.plugin import (
     AccessToken,
-    AuthenticationError,
     BackendError,
     Flight,
     SaslError,
@@ -49,6 +50,9 @@ GRACE: Final = 1.0
 
 MARGIN: Final = 30.0
 """How long before its end a token is not used any more; a tenth of a short life."""
+
+PATIENCE: Final = 60.0
+"""How long an outage of a person's provider is waited out, before the person is asked anew."""
 
 KEPT: Final = 1024
 """Most users whose tokens are kept; the oldest goes first."""
@@ -175,8 +179,13 @@ class TokenCache:
         return None if refresh is None else (refresh, held)
 
     def _keep(
-        self, entry: _Entry, asked: Asked, token: object, refresh: str | None, refreshed: bool
+        self, entry: _Entry, asked: Asked, token: object, *, human: bool, old: str | None = None
     ) -> Sent:
+        """Keep what the source gave. `old`: the refresh token that it was had for.
+
+        Raises:
+            UsageError: it is no access token; code "bad-token".
+        """
         if not isinstance(token, AccessToken):
             raise UsageError(
                 f"the credentials gave a {type(token).__name__}, not an AccessToken",
@@ -189,7 +198,12 @@ class TokenCache:
         if until is not None:
             life = until - self._clock()
             until -= min(MARGIN, max(life, 0.0) / 10)
-        entry.held = held = Held(value, until, asked, refresh, refreshed)
+        refresh = token.refresh_token
+        if not _is_text(refresh):
+            raise UsageError("refresh_token of an AccessToken is no string", code="bad-token")
+        # A provider that gives no new one means that the old one stays. A machine needs none.
+        refresh = (refresh or old) if human else None
+        entry.held = held = Held(value, until, asked, refresh, refreshed=old is not None)
         return Sent(value, held, fresh=True)
 
     # --- fetching ----------------------------------------------------------------------
@@ -225,23 +239,35 @@ class TokenCache:
     ) -> Needs[Sent | None]:
         if not source.human:
             token = yield from self._call(source, request)
-            return self._keep(entry, asked, token, None, False)
+            return self._keep(entry, asked, token, human=False)
         known = self._refresh_token(entry, asked)
         if known is not None:
             refresh, held = known
             try:
                 token = yield from self._call(source, _refreshing(request, refresh, held.asked))
-            except AuthenticationError:
-                # The provider takes it no more; the person is asked anew.
+                return self._keep(entry, held.asked, token, human=True, old=refresh)
+            except BackendError as error:
+                if not error.temporary:
+                    held.refresh = None
+                elif self._may_pass(held):
+                    raise
+            except SaslError:
                 held.refresh = None
-            else:
-                # A provider that gives no new one means that the old one stays.
-                kept = token.refresh_token or refresh
-                return self._keep(entry, held.asked, token, kept, True)
+            except Exception:
+                # A mistake in the source is told. It is not made again with this token.
+                held.refresh = None
+                raise
         if not ask:
             return None
         token = yield from self._call(source, request)
-        return self._keep(entry, asked, token, token.refresh_token, False)
+        return self._keep(entry, asked, token, human=True)
+
+    def _may_pass(self, held: Held) -> bool:
+        """Whether the outage that a refresh has met may still pass while one waits."""
+        now = self._monotonic()
+        if held.outage is None:
+            held.outage = now
+        return now - held.outage < PATIENCE
 
     def _call(self, source: CredentialsPlug, request: TokenRequest) -> Needs[AccessToken]:
         yield from pause(self._left + GAP - self._monotonic())
@@ -249,6 +275,11 @@ class TokenCache:
             return (yield from source.token(request))
         finally:
             self._left = self._monotonic()
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string, or nothing."""
+    return value is None or isinstance(value, str)
 
 
 def _is_time(value: object) -> bool:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from sasl_core.plugin import record
 from sasl_tokens.errors import TokenError
+from sasl_tokens.gate import ALGORITHMS
 from sasl_tokens.strict import has_controls
+from sasl_tokens.terms import LATEST, NAME_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,19 +21,20 @@ __all__ = [
     "DEFAULT",
     "TokenRules",
     "check_identity",
+    "check_kind",
     "check_subject",
     "check_times",
     "frozen_claims",
 ]
 
-LATEST: Final = 253_402_300_799
-"""The last second of the year 9999: what comes after it is no date to many who read it."""
-
-NAME_LIMIT: Final = 1024
-"""Longest issuer, subject and audience, in characters."""
-
 _OF_ID_TOKENS: Final = ("at_hash", "c_hash", "s_hash")
 """Claims that an ID token has and an access token has not (OpenID Connect Core)."""
+
+_NO_ACCESS_TOKEN: Final = frozenset({"id", "refresh", "offline", "logout"})
+"""What Keycloak's claim `typ` says of a token that is none for a service."""
+
+_USES: Final = frozenset({"access", "access_token"})
+"""What `token_use` says of one that is (Amazon Cognito, and some other issuers)."""
 
 
 @record
@@ -41,12 +44,14 @@ class TokenRules:
     `nbf_skew`: how far, in seconds, the issuer's clock may be ahead of ours. `exp_skew`: how
     long a token is valid after its end. `max_lifetime`: longest life from `iat` (or from now,
     without one) to `exp`, None for any. `accept_at_jwt`: the type of RFC 9068 is a type too.
+    `algorithms`: by which it may be signed; the key has to be for it as well.
     """
 
     nbf_skew: float = 60.0
     exp_skew: float = 0.0
     max_lifetime: float | None = None
     accept_at_jwt: bool = False
+    algorithms: frozenset[str] = ALGORITHMS
 
 
 DEFAULT: Final = TokenRules()
@@ -100,19 +105,41 @@ def check_identity(claims: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
 
 
 def check_subject(claims: Mapping[str, object]) -> str:
-    """The subject.
+    """The subject of an access token.
 
     Raises:
-        TokenError: token-claim-missing, token-claim-type; token-id-token: the claims are those
-            of an ID token, which tells a client who logged in and is no key to a service.
+        TokenError: token-claim-missing, token-claim-type; or as `check_kind`.
     """
     subject = _name(claims, "sub")
+    check_kind(claims)
+    return subject
+
+
+def check_kind(claims: Mapping[str, object]) -> None:
+    """Refuse what is, by its own claims or by what its issuer says of it, no bearer's access
+    token. Where they say nothing, it may be one: a claim `nonce` alone says nothing.
+
+    Raises:
+        TokenError: token-id-token: an ID token, which tells a client who logged in, a refresh
+            token, or another that is no key to a service; token-type: a logout token or
+            another security event (RFC 8417), or a token that is bound to a key (RFC 7800),
+            which its bearer alone may not use.
+    """
     for name in _OF_ID_TOKENS:
         if name in claims:
             raise TokenError("token-id-token", f"an ID token was sent: it has a claim {name}")
-    if claims.get("token_use") == "id" or claims.get("typ") == "ID":
-        raise TokenError("token-id-token", "an ID token was sent: it says so of itself")
-    return subject
+    kind, use = claims.get("typ"), claims.get("token_use", "access")
+    if (
+        not isinstance(use, str)
+        or use.lower() not in _USES
+        or (isinstance(kind, str) and kind.lower() in _NO_ACCESS_TOKEN)
+    ):
+        raise TokenError("token-id-token", "no access token was sent: it says so of itself")
+    if "events" in claims:
+        raise TokenError("token-type", "a security event (events) was sent, and no access token")
+    if "cnf" in claims:
+        # Whoever shows it has to prove that the key is theirs, and here nobody can.
+        raise TokenError("token-type", "the token is bound to a key (cnf), and is no bearer token")
 
 
 def check_times(claims: Mapping[str, object], now: float, rules: TokenRules) -> float:

@@ -14,13 +14,13 @@ Nothing is opened here; whether `serverCAFile` can be read is told by whoever fe
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from sasl_core.plugin import ConfigError, PeerError, record
 from sasl_tokens.fields import Fields
 from sasl_tokens.names import PREFIX
 from sasl_tokens.patterns import BadPattern, compile_pattern
+from sasl_tokens.scopes import is_scope
 from sasl_tokens.strict import strict_json
 from sasl_tokens.urls import UrlProblem, check_url, origin_and_path
 
@@ -35,9 +35,6 @@ LONGEST: Final = 2**31 - 1
 """Most seconds: what MongoDB's integers hold."""
 
 EXP_SKEW_LIMIT: Final = 300
-
-# RFC 6749 section 3.3: scope-token.
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 @record
@@ -226,7 +223,7 @@ def _pattern(fields: Fields) -> str | None:
 def _scopes(fields: Fields) -> tuple[str, ...] | None:
     scopes = fields.texts("requestScopes")
     for scope in scopes or ():
-        if _SCOPE.fullmatch(scope) is None:
+        if not is_scope(scope):
             fields.wrong("requestScopes", "expected scopes: ASCII without blank, quote, backslash")
     return scopes
 

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from sasl_core.plugin import HttpResponse, Needs
 
-__all__ = ["Discovery", "discover", "discovery_urls", "json_body", "parse_discovery"]
+__all__ = [
+    "AnswerError",
+    "Discovery",
+    "discover",
+    "discovery_urls",
+    "json_body",
+    "parse_discovery",
+]
 
 BODY_LIMIT: Final = 256 * 1024
 """Longest document fetched, in octets."""
@@ -46,6 +53,16 @@ class Discovery:
             BackendError: it is none that may be asked; code "discovery".
         """
         return _address(self.members, name, allow_loopback_http)
+
+
+class AnswerError(BackendError):
+    """What a provider answered is none of what it was asked for. `status`: that of HTTP."""
+
+    default_code = "http-answer"
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(detail=problem)
+        self.status = status
 
 
 def discovery_urls(issuer: str) -> tuple[str, str]:
@@ -87,7 +104,7 @@ def discover(
 
 
 def time_left(begin: float, deadline: float, clock: Callable[[], float], whom: str) -> float:
-    """What is left of `deadline` seconds since `begin`; all of it if the clock was set back.
+    """What is left of `deadline` seconds since `begin`, by a clock that nobody sets.
 
     Raises:
         BackendError: nothing is left; code "timeout".
@@ -95,7 +112,7 @@ def time_left(begin: float, deadline: float, clock: Callable[[], float], whom: s
     left = deadline - (clock() - begin)
     if left <= 0:
         raise BackendError(code="timeout", detail=f"{printable(whom)} was too slow")
-    return min(left, deadline)
+    return left
 
 
 def fetch(
@@ -125,22 +142,20 @@ def json_body(response: HttpResponse, what: str) -> bytes:
     """The body of a response that brings JSON.
 
     Raises:
-        BackendError: the status is not 200 (a redirect is not followed), it says of itself
+        AnswerError: the status is not 200 (a redirect is not followed), it says of itself
             that it is something else, or is too long; code "http-answer".
     """
-    if response.status != 200:
-        raise _unusable(f"{what}: the provider answered {response.status}")
+    status = response.status
+    if status != 200:
+        raise AnswerError(status, f"{what}: the provider answered {status}")
     kind = next((value for name, value in response.headers if name == "content-type"), "")
     media = kind.partition(";")[0].strip().lower()
     if media not in _JSON and not (media.startswith("application/") and media.endswith("+json")):
-        raise _unusable(f"{what}: the provider sent {printable(media) or 'no content type'}")
+        said = printable(media) or "no content type"
+        raise AnswerError(status, f"{what}: the provider sent {said}")
     if len(response.body) > BODY_LIMIT:
-        raise _unusable(f"{what}: more than {BODY_LIMIT} octets")
+        raise AnswerError(status, f"{what}: more than {BODY_LIMIT} octets")
     return response.body
-
-
-def _unusable(problem: str) -> BackendError:
-    return BackendError(code="http-answer", detail=problem)
 
 
 def parse_discovery(data: bytes, issuer: str, *, allow_loopback_http: bool = False) -> Discovery:

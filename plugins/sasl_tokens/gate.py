@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from sasl_core.plugin import PeerError
+from sasl_core.plugin import PeerError, UsageError
 from sasl_tokens.errors import TokenError
 from sasl_tokens.strict import ALPHABET, decode_segment, has_controls, json_object
+from sasl_tokens.terms import TOKEN_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,21 +23,20 @@ if TYPE_CHECKING:
 __all__ = [
     "ALGORITHMS",
     "KID_LIMIT",
-    "TOKEN_LIMIT",
     "OpenedToken",
     "check_type",
     "open_token",
     "read_claims",
 ]
 
-TOKEN_LIMIT: Final = 16 * 1024
-"""Longest token, in characters."""
-
 KID_LIMIT: Final = 256
 """Longest key identifier, in characters."""
 
 ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"}
+    {
+        *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+        *("ES256", "ES384", "EdDSA", "Ed25519"),
+    }
 )
 """What a token may be signed with. Never "none", never an HMAC: keys here are public."""
 
@@ -91,6 +91,8 @@ class OpenedToken:
 
 def _segments(token: str) -> tuple[bytes, Sequence[bytes]]:
     """The token's octets, and its three segments, decoded."""
+    if not isinstance(cast("object", token), str):
+        raise UsageError(f"a token is a str, not a {type(token).__name__}", code="bad-token")
     if len(token) > TOKEN_LIMIT:
         raise TokenError("token-too-long", f"a token of more than {TOKEN_LIMIT} characters")
     if not token.isascii():
@@ -114,6 +116,7 @@ def open_token(token: str, *, accept_at_jwt: bool = False) -> OpenedToken:
         TokenError: token-too-long; token-malformed (not three canonical segments, or the
             header is no strict JSON object); token-algorithm (not one of `ALGORITHMS`);
             token-header (a member that is never followed, or no proper `kid`); token-type.
+        UsageError: it is no text at all; code "bad-token".
     """
     data, (first, payload, signature) = _segments(token)
     header = _object(first, "the token's header")

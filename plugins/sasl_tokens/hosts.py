@@ -68,12 +68,16 @@ def check_patterns(patterns: Iterable[str], key: str = "allowed_hosts") -> tuple
     """The patterns of an option, all of them such as `is_allowed` reads.
 
     Raises:
-        ConfigError: one is something else.
+        ConfigError: one is something else, or they are no list.
     """
     if isinstance(patterns, str):
         raise ConfigError("expected several hosts, not one text", key=key)
-    checked = tuple(patterns)
-    for pattern in checked:
+    # A caller's, and may be anything whatever its type says.
+    given: Iterable[object] = patterns if hasattr(patterns, "__iter__") else (patterns,)
+    checked: list[str] = []
+    for pattern in given:
+        if not isinstance(pattern, str):
+            raise ConfigError(f"a host is a text, not a {type(pattern).__name__}", key=key)
         name = pattern.removeprefix("*.").removesuffix(".")
         if _NAME.fullmatch(name) is None and _address(pattern) is None:
             raise ConfigError(
@@ -81,7 +85,8 @@ def check_patterns(patterns: Iterable[str], key: str = "allowed_hosts") -> tuple
                 "a name",
                 key=key,
             )
-    return checked
+        checked.append(pattern)
+    return tuple(checked)
 
 
 def check_host(host: str, patterns: Iterable[str]) -> None:

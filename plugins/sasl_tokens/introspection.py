@@ -24,21 +24,23 @@ from sasl_core.plugin import (
     HttpRequest,
     NeedHttp,
     PeerError,
-    b64encode,
     printable,
     record,
 )
 from sasl_tokens.bearer_login import BearerLogin
+from sasl_tokens.claims import check_kind
 from sasl_tokens.errors import TokenError
+from sasl_tokens.forms import FORM, basic, form_fields
 from sasl_tokens.scopes import require_scopes, scopes_of
 from sasl_tokens.strict import has_controls, json_object
+from sasl_tokens.terms import LATEST, NAME_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sasl_core.plugin import HttpResponse, Needs
 
-__all__ = ["UNSAID", "Endpoint", "Introspector", "accept", "form", "parse_introspection"]
+__all__ = ["UNSAID", "Endpoint", "Introspector", "accept", "parse_introspection"]
 
 LIMIT: Final = 64 * 1024
 """Longest answer, in octets."""
@@ -49,18 +51,10 @@ UNSAID: Final = 300.0
 SKEW: Final = 60.0
 """How far, in seconds, the issuer's clock may be ahead of ours."""
 
-LATEST: Final = 253_402_300_799
-"""The last second of the year 9999."""
-
-NAME_LIMIT: Final = 1024
-"""Longest name, in characters."""
-
 _ID_TOKENS: Final = frozenset({"id_token", "urn:ietf:params:oauth:token-type:id_token"})
 _BEARER: Final = frozenset(
     {"bearer", "access_token", "urn:ietf:params:oauth:token-type:access_token"}
 )
-# Keycloak tells the kinds of its tokens apart by `typ`.
-_NO_ACCESS_TOKEN: Final = frozenset({"id", "refresh", "offline", "logout"})
 
 
 @record
@@ -118,33 +112,20 @@ class Introspector:
 
     def _request(self, token: str) -> HttpRequest:
         endpoint = self._endpoint
-        # Each part is form-encoded before they are joined (RFC 6749 section 2.3.1).
-        pair = f"{form(endpoint.client_id)}:{form(endpoint.client_secret)}".encode()
         return HttpRequest(
             "POST",
             endpoint.url,
             headers=(
-                ("authorization", f"Basic {b64encode(pair).decode()}"),
-                ("content-type", "application/x-www-form-urlencoded"),
+                basic(endpoint.client_id, endpoint.client_secret),
+                FORM,
                 ("accept", "application/json"),
             ),
-            body=f"token={form(token)}&token_type_hint=access_token".encode(),
+            body=form_fields((("token", token), ("token_type_hint", "access_token"))),
             deadline=endpoint.deadline,
             limit=LIMIT,
             ca_file=endpoint.ca_file,
             cleartext=endpoint.cleartext,
         )
-
-
-_PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-._")
-
-
-def form(text: str) -> str:
-    """`text` as `application/x-www-form-urlencoded` has it."""
-    return "".join(
-        chr(octet) if octet in _PLAIN else "+" if octet == 0x20 else f"%{octet:02X}"
-        for octet in text.encode()
-    )
 
 
 # --- the answer --------------------------------------------------------------------------
@@ -201,7 +182,7 @@ def accept(claims: Mapping[str, object], endpoint: Endpoint, now: float) -> tupl
     # Nothing else is read before: an answer that is not active says nothing (section 2.2).
     if claims.get("active") is not True:
         raise TokenError("token-inactive", "its issuer says that the token is not active")
-    _check_kind(claims)
+    _check_type(claims, endpoint.audience)
     end = _check_times(claims, now)
     issuer = _check_issuer(claims, endpoint)
     _check_audience(claims, endpoint.audience)
@@ -209,18 +190,23 @@ def accept(claims: Mapping[str, object], endpoint: Endpoint, now: float) -> tupl
     return _text(claims, endpoint.principal_claim), issuer, end
 
 
-def _check_kind(claims: Mapping[str, object]) -> None:
-    """Only a bearer's access token will do; without a word on it, it may be one."""
-    kind = claims.get("token_type", "bearer")
+def _check_type(claims: Mapping[str, object], audience: str | None) -> None:
+    """Only a bearer's access token will do."""
+    check_kind(claims)
+    if "token_type" not in claims:
+        # An endpoint may say no type of a refresh token, which is active too and has scopes.
+        # But that is for its issuer alone, and names no service as its audience.
+        if audience is None:
+            raise TokenError(
+                "token-type", "its issuer says no token_type, and no audience is configured"
+            )
+        return
+    kind = claims["token_type"]
     kind = kind.lower() if isinstance(kind, str) else ""
-    typ = claims.get("typ")
-    if kind in _ID_TOKENS or (isinstance(typ, str) and typ.lower() in _NO_ACCESS_TOKEN):
+    if kind in _ID_TOKENS:
         raise TokenError("token-id-token", "its issuer says that it is no access token")
     if kind not in _BEARER:
         raise TokenError("token-type", "its issuer says that it is no bearer token")
-    if "cnf" in claims:
-        # Whoever shows it has to prove that the key is theirs, and here nobody can.
-        raise TokenError("token-type", "the token is bound to a key (cnf), and is no bearer token")
 
 
 def _check_times(claims: Mapping[str, object], now: float) -> float:

@@ -1,21 +1,23 @@
 """Public keys as JSON (RFC 7517, RFC 7518 section 6, RFC 8037), and sets of them.
 
-A key whose form is broken spoils the set that it is in. One that is well formed and cannot be
-used here, of an unknown type, too short or meant for encryption, is left out and told.
+A key that cannot be used here is left out of its set and told, whatever is the matter with it:
+an unknown type, a broken form, too few bits. One bad key is no reason to refuse the others.
+What leaves open which key a token means spoils the whole set: an identifier that comes twice,
+or a key that could be used and has none.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
-from sasl_core.plugin import BackendError, PeerError, printable, record
+from sasl_core.plugin import BackendError, PeerError, SaslError, printable, record
 from sasl_tokens.errors import TokenError
 from sasl_tokens.gate import KID_LIMIT
 from sasl_tokens.strict import base64url_decode, base64url_encode, has_controls, json_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TypeAlias
+    from typing import TypeAlias, TypeGuard
 
     _Common: TypeAlias = tuple[str, str, str | None, str | None, tuple[str, ...] | None]
 
@@ -28,8 +30,14 @@ _CURVES: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
 }
 """Curve -> octets of a coordinate, and the one algorithm that goes with it."""
 
+_ED25519: Final = ("EdDSA", "Ed25519")
+"""One algorithm: RFC 8037 calls it by the first name, RFC 9864 by the second."""
+
 _RSA_BITS: Final = (2048, 8192)
 _EXPONENT_BITS: Final = 64
+
+KEYS_LIMIT: Final = 100
+"""Most keys in a set, those that are left out included."""
 
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -47,7 +55,7 @@ class JWK:
     """What all keys have: identifier, type, and what it may be used for (RFC 7517 section 4).
 
     `algorithms` are those that it can check a signature of; `alg`, if the key names one, is
-    the only one.
+    the only one (the two names of Ed25519 mean one algorithm).
     """
 
     kid: str
@@ -60,7 +68,7 @@ class JWK:
     def algorithms(self) -> tuple[str, ...]:
         """The algorithms that this key is for."""
         suited = self._suited()
-        return suited if self.alg is None else (self.alg,)
+        return suited if self.alg is None or suited is _ED25519 else (self.alg,)
 
     def _suited(self) -> tuple[str, ...]:
         return ()
@@ -88,7 +96,7 @@ class JWK:
                 or more than 8192 bits.
         """
         kid = mapping.get("kid")
-        if not isinstance(kid, str) or not 0 < len(kid) <= KID_LIMIT or has_controls(kid):
+        if not _is_kid(kid):
             raise _broken("a key has no identifier (kid) in a proper form")
         about = f"key {printable(kid)!r}"
         kty, use, alg = (_text(mapping, name, about) for name in ("kty", "use", "alg"))
@@ -148,7 +156,7 @@ class JWKOKP(JWK):
     x: bytes
 
     def _suited(self) -> tuple[str, ...]:
-        return ("EdDSA",)
+        return _ED25519
 
     def members(self) -> Mapping[str, str]:
         return {"crv": self.crv, "kty": self.kty, "x": base64url_encode(self.x)}
@@ -232,7 +240,7 @@ _MAKERS: Final = {"RSA": _rsa, "EC": _ec, "OKP": _okp}
 
 @record
 class JWKSet:
-    """The keys of an issuer, and those left out: identifier -> why."""
+    """The keys of an issuer, and those left out: identifier, or place in the set, -> why."""
 
     keys: tuple[JWK, ...]
     skipped: Mapping[str, str]
@@ -244,9 +252,10 @@ class JWKSet:
         """Read a key set (RFC 7517 section 5).
 
         Raises:
-            BackendError: it is no strict JSON, a key is broken or has no `kid`, two have the
-                same, or secret keys (`oct`) stand beside public ones: whoever publishes such
-                a set has mixed up what it signs with; code "key-set".
+            BackendError: it is no strict JSON; there are more than 100 keys; two have the same
+                `kid`, or one that could be used has none; or secret keys (`oct`) stand beside
+                public ones: whoever publishes such a set has mixed up what it signs with;
+                code "key-set".
         """
         try:
             members = json_object(data, cls.what)
@@ -262,23 +271,47 @@ class JWKSet:
         if not isinstance(listed, list):
             raise _broken(f"{cls.what} has no array of keys")
         entries = cast("list[object]", listed)
+        if len(entries) > KEYS_LIMIT:
+            raise _broken(f"{cls.what} has more than {KEYS_LIMIT} keys")
         keys: list[JWK] = []
         skipped: dict[str, str] = {}
         seen: set[str] = set()
         types: set[object] = set()
-        for entry in entries:
+        for index, entry in enumerate(entries):
+            place = f"[{index}]"
             if not isinstance(entry, dict):
-                raise _broken(f"{cls.what} holds what is no key")
+                skipped[place] = f"{place} of {cls.what} is no key"
+                continue
             mapping = cast("dict[str, object]", entry)
-            try:
-                keys.append(JWK.from_mapping(mapping))
-            except TokenError as error:
-                skipped[str(mapping["kid"])] = error.detail or error.code
-            kid = str(mapping["kid"])
+            types.add(mapping.get("kty") == "oct")
+            kid = mapping.get("kid")
+            if not _is_kid(kid):
+                skipped[place] = _without_kid(mapping, place)
+                continue
             if kid in seen:
                 raise _broken(f"{cls.what} has two keys {printable(kid)!r}")
             seen.add(kid)
-            types.add(mapping["kty"] == "oct")
+            try:
+                keys.append(JWK.from_mapping(mapping))
+            except SaslError as error:
+                skipped[kid] = error.detail or error.code
         if len(types) > 1:
             raise _broken(f"{cls.what} mixes secret keys (oct) and public ones")
         return cls(tuple(keys), skipped)
+
+
+def _is_kid(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= KID_LIMIT and not has_controls(value)
+
+
+def _without_kid(mapping: Mapping[str, object], place: str) -> str:
+    """Why a key without a proper identifier is left out.
+
+    Raises:
+        BackendError: nothing else is the matter with it.
+    """
+    try:
+        _ = JWK.from_mapping({**mapping, "kid": place})
+    except SaslError as error:
+        return error.detail or error.code
+    raise _broken(f"key {place} could be used, and has no identifier (kid) in a proper form")

@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["JWKManager"]
 
-ABANDONED_QUIET: Final = 1.0
-"""For how long a load that nobody waited for until its end counts as an attempt, in seconds.
-Also for how long a failed one does while there has never been a key."""
+ABANDONED_QUIET: Final = 0.1
+"""After a load that nobody waited for until its end, the next one begins so many seconds later.
+Who wants a key waits for that one: whoever begins loads and goes away must not have others
+refused, nor have the issuer asked without end."""
+
+FAILED_QUIET: Final = 1.0
+"""For how long a failed load counts as an attempt while there has never been a key, in seconds."""
 
 
 class JWKManager:
@@ -41,7 +45,7 @@ class JWKManager:
     By `issuer`, whose discovery document says where the keys are, or by `jwks_uri` directly.
     `poll`: seconds between loads that nobody asked for, 0 for none. `quiesce`: seconds after
     an attempt in which an unknown key identifier causes no other. `deadline`: longest time a
-    load may take. `clock`: seconds since the epoch.
+    load may take, by `monotonic`. `clock`: seconds since the epoch.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class JWKManager:
         quiesce: float = 60.0,
         deadline: float = 10.0,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         log: Logger | None = None,
     ) -> None:
         """Nothing is fetched yet.
@@ -78,6 +83,7 @@ class JWKManager:
         self.quiesce = quiesce
         self.deadline = deadline
         self.clock = clock
+        self._monotonic = monotonic
         self.log = log
         self._validators: Mapping[str, JWSValidator] = {}
         self._skipped: Mapping[str, str] = {}
@@ -90,6 +96,7 @@ class JWKManager:
         self._failed = False  # the last of them
         self._attempted: float | None = None
         self._quiet_until = float("-inf")
+        self._given_up = False  # the last attempt
 
     # --- the keys -------------------------------------------------------------------------
 
@@ -152,6 +159,8 @@ class JWKManager:
     def just_in_time(self, kid: str) -> Needs[JWSValidator]:
         """The validator with this key; if it is not known, the keys are loaded if it is time to.
 
+        A load that was given up before it ended does not count.
+
         Raises:
             TokenError: token-key-unknown; token-key-unfit: it is a key that cannot be used.
             BackendError: there are no keys at all, or the last attempt to load them failed.
@@ -160,13 +169,16 @@ class JWKManager:
         if known is not None:
             return known
         ended = self._ended
-        if self._loading or not self._quiet():
+        # Whoever waits for a load already takes it over first.
+        yield from self._breathe()
+        if self._loading or self._given_up or not self._quiet():
 
             def attempt() -> Needs[bool]:
                 # Somebody else's attempt may have ended since: one is enough for both.
                 if self._ended != ended:
                     yield from ()
                     return True
+                yield from self._breathe()
                 return (yield from self._attempt())
 
             _ = yield from self._flight.join(attempt, self.deadline)
@@ -179,6 +191,13 @@ class JWKManager:
             )
         raise self.unknown(kid)
 
+    def _breathe(self) -> Needs[None]:
+        """Let the moment pass for which a load that was given up keeps the next one back."""
+        if self._given_up and self._quiet():
+            from sasl_core.plugin import pause
+
+            yield from pause(min(ABANDONED_QUIET, self._quiet_until - self.clock()))
+
     @property
     def _whose(self) -> str:
         return printable(self.issuer if self.issuer is not None else self.jwks_uri)
@@ -187,9 +206,10 @@ class JWKManager:
         begin = self.clock()
         self._attempted = begin
         self._loading = True
+        self._given_up = False
         failed: bool | None = None
         try:
-            yield from self._load_all(begin)
+            yield from self._load_all()
             failed = False
         except Exception:
             failed = True
@@ -197,16 +217,17 @@ class JWKManager:
         finally:
             self._loading = False
             if failed is None:
-                # Given up by whoever led it: that must not keep the others waiting.
+                self._given_up = True
                 self._quiet_until = self.clock() + ABANDONED_QUIET
             else:
-                quiet = self.quiesce if self._loaded else min(self.quiesce, ABANDONED_QUIET)
+                quiet = self.quiesce if self._loaded else min(self.quiesce, FAILED_QUIET)
                 self._quiet_until = begin + quiet
                 self._failed = failed
                 self._ended += 1
         return True
 
-    def _load_all(self, begin: float) -> Needs[None]:
+    def _load_all(self) -> Needs[None]:
+        begin = self._monotonic()
         url = self.jwks_uri
         if url is None:
             assert self.issuer is not None  # noqa: S101 - __init__ saw to it
@@ -215,7 +236,7 @@ class JWKManager:
                 ca_file=self.ca_file,
                 allow_loopback_http=self.allow_loopback_http,
                 deadline=self.deadline,
-                clock=self.clock,
+                clock=self._monotonic,
             )
             url = found.jwks_uri
             if url is None:
@@ -225,7 +246,7 @@ class JWKManager:
         _, cleartext = check_url(
             url, what="the address of the keys", allow_loopback_http=self.allow_loopback_http
         )
-        left = time_left(begin, self.deadline, self.clock, url)
+        left = time_left(begin, self.deadline, self._monotonic, url)
         self.load((yield from fetch(url, left, self.ca_file, cleartext=cleartext)))
 
     def load(self, response: HttpResponse) -> None:

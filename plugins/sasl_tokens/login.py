@@ -26,6 +26,7 @@ class Grant:
     """What a token grants under certain namespaces: all there is to a login but the token.
 
     `claim` is the principal as the provider names it, `principal` the name to log in as.
+    `validated_at`: for no earlier time was it found good, should the clock be set back.
     """
 
     provider: IdentityProvider
@@ -36,17 +37,28 @@ class Grant:
     scopes: frozenset[str]
     expires_at: float
     generation: int
-    logged: tuple[tuple[str, object], ...]
+    logged: tuple[tuple[str, str], ...]
+    validated_at: float
 
     def stands(self, now: float) -> bool:
         """Whether it has neither expired nor was made with keys that are others now."""
         return now < self.expires_at and self.generation == self.keys.generation
 
+    def told(self) -> str:
+        """What the log says of the token: whom it names, and the claims of `logClaims`."""
+        claims = [f"{printable(name)}={value!r}" for name, value in self.logged]
+        return f"token of {printable(self.principal)!r}: {', '.join(claims) or 'no claims'}"
+
 
 def granted(
-    provider: IdentityProvider, bearer: Bearer, namespaces: Namespaces, *, plain_names: bool
+    provider: IdentityProvider,
+    bearer: Bearer,
+    namespaces: Namespaces,
+    *,
+    plain_names: bool,
+    now: float,
 ) -> Grant:
-    """What `bearer` is granted."""
+    """What `bearer` is granted, who was validated just `now`."""
     prefix = provider.config.auth_name_prefix
     claim = bearer.principal
     properties: dict[str, tuple[bytes, ...]] = {"principal": (claim.encode(),)}
@@ -65,6 +77,7 @@ def granted(
         bearer.expires_at,
         bearer.generation,
         bearer.logged,
+        now,
     )
 
 

@@ -6,7 +6,8 @@ share is replaced as a whole or is one step of a dict. Invariants:
 - A configuration is taken over as a whole or not at all; each login is judged by one.
 - A token is believed after its signature was checked, and never by what a peek said of it.
 - What was validated before is believed again only until it expires, a known key of its issuer
-  changes, or another configuration comes; it is found by a digest of the token.
+  changes, another configuration comes, or the clock is set back; it is found by a digest of
+  the token.
 
 Source: MongoDB's MONGODB-OIDC; its configuration is in `sasl_tokens.config`.
 """
@@ -70,6 +71,7 @@ class IDPManager:
         self._closed = False
         self._configured = given is not None
         self._roster = Roster(() if given is None else parse_providers(given), clock, log)
+        self._roster.warn(log)
         self._polling = Polling(self._refreshers, clock, self._warn, every)
         self._polling.drive()
 
@@ -90,6 +92,14 @@ class IDPManager:
         """Why `plain_names` is not possible with these providers; None: it is."""
         return self._roster.plain_problem
 
+    def check_unprefixed(self, name: str) -> None:
+        """Refuse a name of elsewhere that begins with the prefix of a provider and a slash.
+
+        Raises:
+            TokenError: token-identity.
+        """
+        self._roster.check_unprefixed(name)
+
     def in_force(self, provider: IdentityProvider) -> bool:
         """Whether `provider` is configured now, and as it was when the object was made."""
         return provider in self._roster.members
@@ -109,7 +119,8 @@ class IDPManager:
         roster = Roster(configs, self._clock, self._log, self._roster)
         for refresher in roster.refreshers.values():
             refresher.take_over()
-        self._roster = roster
+        before, self._roster = self._roster, roster
+        roster.warn(self._log, before)
         self._configured = True
         self._polling.drive()
         if self._reloaded is not None:
@@ -150,17 +161,21 @@ class IDPManager:
             TokenError: it is refused; `code` says why.
             BackendError: the keys of its issuer cannot be fetched.
             ConfigError: plain names are not possible with these providers.
+            UsageError: the token is no text, or the manager is closed.
         """
         # What was seen before has to be quick: all that it takes stands here.
         roster = self._roster
         key = grant = None
-        if token.isascii():
+        if type(token) is str and token.isascii():  # else the gate says what is wrong with it
             digest = sha256(token.encode("ascii")).digest()
             key = (digest, namespaces.user, namespaces.role, plain_names)
             grant = roster.seen.get(key)
         if grant is not None:
             keys, now = grant.keys, self._clock()
-            if now >= grant.expires_at or grant.generation != keys.generation:
+            if (
+                not grant.validated_at <= now < grant.expires_at
+                or grant.generation != keys.generation
+            ):
                 roster.forget(key)
                 grant = None
             elif keys.poll and self._polling.overdue(keys, now):
@@ -173,7 +188,7 @@ class IDPManager:
             raise _other_person(hint, grant)
         log = self._log
         if log is not None and log.isEnabledFor(INFO):
-            log.info("%s", _told(grant))
+            log.info("%s", grant.told())
         return TokenLogin(grant, token, self, namespaces, plain_names)
 
     def authenticate_anew(
@@ -182,11 +197,11 @@ class IDPManager:
         """The same, without regard to what was validated before; for `TokenLogin.revalidate`.
 
         Raises:
-            TokenError, BackendError, ConfigError: as `authenticate`.
+            TokenError, BackendError, ConfigError, UsageError: as `authenticate`.
         """
         grant, _ = yield from self._validated(token, namespaces, plain_names=plain_names)
         if self._log is not None:
-            self._log.info("%s", _told(grant))
+            self._log.info("%s", grant.told())
         return TokenLogin(grant, token, self, namespaces, plain_names)
 
     def _validated(
@@ -206,12 +221,12 @@ class IDPManager:
             bearer = yield from provider.validate(peeked)
             # While keys were fetched another configuration may have come.
             if self._roster is roster:
-                if plain_names and roster.has_prefix(bearer.principal):
-                    # With prefixes, as another mechanism may have them, somebody else has it.
-                    raise TokenError(
-                        "token-identity", "the principal begins like the name of somebody else"
-                    )
-                return granted(provider, bearer, namespaces, plain_names=plain_names), roster
+                if plain_names:
+                    roster.check_unprefixed(bearer.principal)
+                grant = granted(
+                    provider, bearer, namespaces, plain_names=plain_names, now=self._clock()
+                )
+                return grant, roster
 
     # --- keys -------------------------------------------------------------------------------
 
@@ -275,12 +290,6 @@ def _other_person(hint: str, grant: Grant) -> TokenError:
         "oidc-hint-mismatch",
         f"the client named {printable(hint)!r}, and its token {printable(grant.claim)!r}",
     )
-
-
-def _told(grant: Grant) -> str:
-    """What the log says of a token: whom it names, and the claims of `logClaims`."""
-    claims = [f"{printable(name)}={printable(value)!r}" for name, value in grant.logged]
-    return f"token of {printable(grant.principal)!r}: {', '.join(claims) or 'no claims'}"
 
 
 def idp_manager(utils: SaslUtils) -> IDPManager:

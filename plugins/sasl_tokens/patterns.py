@@ -2,14 +2,20 @@
 
 Whoever connects chooses the text, before anything is known of him, and Python's engine goes
 back and tries again. So a pattern is priced when the configuration is read: by how many ways
-there are to go through a text of the greatest length. One that could keep the server busy is
-refused then, with what to do about it; nothing is left to a clock.
+there are to go through a text of the greatest length, and by how long each of them is. One
+that could keep the server busy is refused then, with what to do about it; nothing is left to a
+clock.
 
-    price of a sequence       the product of its parts
-    price of alternatives     their sum
-    X{m,n}, X of price 1      n - m + 1
-    X{m,n}, X of price p      p**m + ... + p**n
-    without ^ at its start    times the length of the text
+                              ways                        length
+    a letter, a class         1                           1
+    a sequence                the product of its parts    their sum
+    alternatives              their sum                   that of the longest
+    X{m,n}, X of 1 way        n - m + 1                   m times that of X
+    X{m,n}, X of w ways       w**m + ... + w**n           m times that of X
+    without ^ at its start    times the text's length
+
+The price is their product. What is repeated without need is in the ways, each of which goes
+one step further than another.
 """
 
 from __future__ import annotations
@@ -25,8 +31,10 @@ PATTERN_LIMIT: Final = 1000
 TEXT_LIMIT: Final = 256
 """Longest text that is searched, in characters; a longer one matches nothing."""
 
-PRICE_LIMIT: Final = 100_000_000
-"""The greatest price: two unbounded repetitions, with `^` at the start three, and little more."""
+PRICE_LIMIT: Final = 10_000_000
+"""The greatest price: one unbounded repetition, with `^` at the start two, and some 150 letters;
+the slowest such pattern that is known takes a tenth of a second.
+"""
 
 _DEPTH: Final = 20
 
@@ -90,35 +98,39 @@ class _Pricing:
 
     def total(self) -> int:
         """The price of the whole."""
-        price = self._alternatives(0)
+        ways, length = self._alternatives(0)
+        price = _capped(ways * max(1, length))
         if self._at < len(self._text):
             raise BadPattern("expected a pattern whose groups can be told apart")
         anchored = _START.match(self._text) is not None and not self._choices
         return price if anchored else price * TEXT_LIMIT
 
-    def _alternatives(self, depth: int) -> int:
+    def _alternatives(self, depth: int) -> tuple[int, int]:
+        """Ways and length."""
         if depth > _DEPTH:
             raise BadPattern(f"expected a pattern with at most {_DEPTH} groups inside each other")
-        price = self._sequence(depth)
+        ways, length = self._sequence(depth)
         while self._text.startswith("|", self._at):
             self._at += 1
             self._choices += depth == 0
-            price += self._sequence(depth)
-        return _capped(price)
+            more, other = self._sequence(depth)
+            ways, length = ways + more, max(length, other)
+        return _capped(ways), length
 
-    def _sequence(self, depth: int) -> int:
-        price = 1
+    def _sequence(self, depth: int) -> tuple[int, int]:
+        ways, length = 1, 0
         while self._at < len(self._text) and self._text[self._at] not in "|)":
-            part = self._part(depth)
+            part, steps = self._part(depth)
             found = _QUANTIFIER.match(self._text, self._at)
             # "{" and "}" with nothing in between are two letters.
             if found is not None and not found[0].startswith("{}"):
                 self._at = found.end()
-                part = _repeated(part, *_bounds(found))
-            price = _capped(price * part)
-        return price
+                low, high = _bounds(found)
+                part, steps = _repeated(part, low, high), steps * low
+            ways, length = _capped(ways * part), _capped(length + steps)
+        return ways, length
 
-    def _part(self, depth: int) -> int:
+    def _part(self, depth: int) -> tuple[int, int]:
         """Go over one letter, class or group."""
         character = self._text[self._at]
         if character == "\\":
@@ -134,9 +146,10 @@ class _Pricing:
             return self._group(depth)
         else:
             self._at += 1
-        return 1
+            return 1, int(character not in "^$")
+        return 1, 1
 
-    def _group(self, depth: int) -> int:
+    def _group(self, depth: int) -> tuple[int, int]:
         found = _OPENING.match(self._text, self._at)
         if found is None:
             raise BadPattern(
@@ -144,10 +157,10 @@ class _Pricing:
             )
         self._at = found.end()
         if found["flags"]:
-            return 1
-        price = self._alternatives(depth + 1)
+            return 1, 0
+        inside = self._alternatives(depth + 1)
         self._at += 1  # the closing parenthesis
-        return price
+        return inside
 
 
 def _bounds(found: re.Match[str]) -> tuple[int, int]:

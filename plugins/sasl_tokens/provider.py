@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from sasl_core.plugin import record
+from sasl_core.plugin import printable, record
 from sasl_tokens.claims import TokenRules
 from sasl_tokens.errors import TokenError
 from sasl_tokens.patterns import TEXT_LIMIT, compile_pattern
@@ -46,7 +46,7 @@ class Bearer:
     scopes: frozenset[str]
     expires_at: float
     generation: int
-    logged: tuple[tuple[str, object], ...]
+    logged: tuple[tuple[str, str], ...]
 
 
 class IdentityProvider:
@@ -99,7 +99,8 @@ class IdentityProvider:
             scopes_of(claims),
             validated.expires_at,
             validated.generation,
-            tuple([(name, claims[name]) for name in config.log_claims if name in claims]),
+            # As text that is cut: what is remembered of a token has no more of it than the log.
+            tuple([(n, printable(claims[n])) for n in config.log_claims if n in claims]),
         )
 
     def _principal(self, claims: Mapping[str, object]) -> str:

@@ -26,6 +26,9 @@ __all__ = ["Roster"]
 SEEN_LIMIT: Final = 4096
 """Most validated tokens that are remembered; the oldest goes first."""
 
+WEIGHT_LIMIT: Final = 8 * 1024
+"""Most octets of what one of them grants; one that grants more is validated each time."""
+
 
 class Roster:
     """Providers in the order of their priority, and what was validated by them so far."""
@@ -71,6 +74,20 @@ class Roster:
         self.seen: Final[dict[object, Grant]] = {}
         """What tokens grant, by a digest of each; read directly, for it is on every login's way."""
 
+    def warn(self, log: Logger | None, before: Roster | None = None) -> None:
+        """Warn of providers, but those of the roster before, whose ID tokens could do here."""
+        if log is None:
+            return
+        for provider in self.members if before is None else self.members - before.members:
+            config = provider.config
+            if config.audience == config.client_id:
+                log.warning(
+                    "the audience %r at %s is the clientId too: an ID token, which is for the "
+                    "client, may pass for an access token; give the server an audience of its own",
+                    config.audience,
+                    config.issuer,
+                )
+
     # --- which provider ---------------------------------------------------------------------
 
     def select(self, hint: str | None) -> IdentityProvider:
@@ -115,15 +132,27 @@ class Roster:
             "token-audience", f"the token is for {printable(', '.join(audiences))!r} and not for us"
         )
 
-    def has_prefix(self, name: str) -> bool:
-        """Whether `name` looks like one that a provider's prefix was put before."""
+    def check_unprefixed(self, name: str) -> None:
+        """Refuse a name without prefix that looks like one that a prefix was put before.
+
+        Raises:
+            TokenError: token-identity: it begins with a provider's prefix and a slash.
+        """
         prefix, slash, _ = name.partition("/")
-        return bool(slash) and any(p.config.auth_name_prefix == prefix for p in self.providers)
+        if slash and any(p.config.auth_name_prefix == prefix for p in self.providers):
+            # Somebody else has it, whom that provider knows.
+            raise TokenError(
+                "token-identity", "the principal begins like the name of somebody else"
+            )
 
     # --- validated tokens -------------------------------------------------------------------
 
     def remember(self, key: object, grant: Grant) -> None:
-        """Remember what a token grants. Threads may come between any two steps of this."""
+        """Remember what a token grants, unless it is large. Threads may come between any two
+        steps of this.
+        """
+        if _weight(grant) > WEIGHT_LIMIT:
+            return
         seen = self.seen
         _ = seen.pop(key, None)  # so that it goes to the end
         seen[key] = grant
@@ -137,6 +166,14 @@ class Roster:
     def forget(self, key: object) -> None:
         """Drop what is not valid any more."""
         _ = self.seen.pop(key, None)
+
+
+def _weight(grant: Grant) -> int:
+    """How many octets a grant has: its properties, and its scopes, of 64 octets each."""
+    weight = len(grant.scopes) * 64
+    for values in grant.properties.values():
+        weight += len(b"".join(values))
+    return weight
 
 
 def _carried(config: IdentityProviderConfig, before: Roster | None) -> IdentityProvider | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import UsageError
+from sasl_tokens.terms import TOKEN_LIMIT, is_b64token
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
     # Issuer, client and scopes: what a server said of its provider.
     Asked: TypeAlias = tuple[str | None, str | None, tuple[str, ...]]
 
-__all__ = ["NOTHING_ASKED", "TOKEN_LIMIT", "Held", "Sent", "check_token"]
-
-TOKEN_LIMIT: Final = 16 * 1024
-"""Longest access token, in characters."""
-
-_B64TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+__all__ = ["NOTHING_ASKED", "Held", "Sent", "check_token"]
 
 
 def check_token(value: object) -> str:
@@ -34,7 +29,7 @@ def check_token(value: object) -> str:
         raise UsageError(
             f"an access token is a string, not a {type(value).__name__}", code="bad-token"
         )
-    if not 0 < len(value) <= TOKEN_LIMIT or _B64TOKEN.fullmatch(value) is None:
+    if not is_b64token(value):
         raise UsageError(
             f"this is no access token: it is empty, has more than {TOKEN_LIMIT} characters, or one "
             "that is none of A-Z a-z 0-9 - . _ ~ + / (and = at the end)",
@@ -51,10 +46,11 @@ class Held:
     """One token that was fetched. `value` is None once it was refused.
 
     `asked`: which provider gave it; the refresh token is shown to that one and no other.
-    `refreshed`: it was had for a refresh token.
+    `refreshed`: it was had for a refresh token. `outage`: since when none can be had for the
+    refresh token that came with it, by the cache's clock, for a reason that passes.
     """
 
-    __slots__ = ("asked", "refresh", "refreshed", "until", "value")
+    __slots__ = ("asked", "outage", "refresh", "refreshed", "until", "value")
 
     def __init__(
         self, value: str, until: float | None, asked: Asked, refresh: str | None, refreshed: bool
@@ -63,6 +59,7 @@ class Held:
         self.until: Final = until
         self.asked: Final = asked
         self.refresh = refresh
+        self.outage: float | None = None
         self.refreshed: Final = refreshed
 
     def fits(self, asked: Asked) -> bool:

@@ -88,10 +88,11 @@ def _constant(text: str) -> NoReturn:
 
 
 def _integer(text: str) -> int:
-    # 19 digits and a sign are what 64 bits may need; more is an attack on whoever parses it.
-    if len(text) > 20:
+    # Digits beyond these are an attack on whoever parses them.
+    value = int(text) if len(text) <= 20 else 1 << 63
+    if not -(1 << 63) <= value < 1 << 63:
         raise _Refused("holds a number that is too long")
-    return int(text)
+    return value
 
 
 def _fraction(text: str) -> float:

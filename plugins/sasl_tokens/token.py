@@ -115,6 +115,8 @@ class JWSValidatedToken:
         validator = manager.validator(opened.kid)
         if validator is None:
             raise manager.unknown(opened.kid)
+        if opened.alg not in rules.algorithms:
+            raise TokenError("token-algorithm", "the token's algorithm is not one for this issuer")
         validator.validate(opened.alg, opened.signing_input, opened.signature)
         claims = read_claims(opened)
         self._issuer, self._audiences = check_identity(claims)

@@ -2,6 +2,9 @@
 
 They are read strictly, and not at all as a browser would: what two readers may take for
 different hosts is refused.
+
+Invariant: what is taken here the transport (`sasl_http`) carries out, to the host that is read
+here. So a wrong address is told with the configuration, and not at every login.
 """
 
 from __future__ import annotations
@@ -19,11 +22,15 @@ URL_LIMIT: Final = 2048
 # RFC 3986's generic syntax without userinfo and fragment. A port has one to five digits.
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?)"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
     r"(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
-    r"(?P<query>\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?"
+    r"(?P<path>/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?"
+    r"(?P<query>\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
 )
+# RFC 1035 section 2.3.4; some names have a `_`.
+_LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+# What a resolver takes for a number: 0x7f000001 and 127.1 are this machine.
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _BYTE: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _LOOPBACK: Final = re.compile(rf"localhost|\[::1\]|127(?:\.{_BYTE}){{3}}", re.IGNORECASE)
 
@@ -40,7 +47,8 @@ def check_url(url: str, *, what: str, allow_loopback_http: bool = False) -> tupl
     Raises:
         UrlProblem: not https (http is for localhost, 127.0.0.0/8 and [::1] alone, and only
             where `allow_loopback_http`), or not an absolute address with a host and without
-            user, password and fragment. The message begins with `what`.
+            user, password and fragment. The host is a name of DNS without a dot at its end, or
+            an address as it is usually written. The message begins with `what`.
     """
     if len(url) > URL_LIMIT:
         raise UrlProblem(f"{what}: an address of more than {URL_LIMIT} characters")
@@ -51,12 +59,30 @@ def check_url(url: str, *, what: str, allow_loopback_http: bool = False) -> tupl
     if port is not None and not 0 < int(port) <= 65_535:
         raise UrlProblem(f"{what}: there is no port {port}")
     if found["scheme"] == "https":
+        if not _is_host(host):
+            raise UrlProblem(f"{what}: {printable(host)} is no name of DNS and no IP address")
         return url, False
     if _LOOPBACK.fullmatch(host) is None:
         raise UrlProblem(f"{what}: {printable(host)} may be asked by https only")
     if not allow_loopback_http:
         raise UrlProblem(f"{what}: http to this machine needs allowLoopbackHttp")
     return url, True
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is one; it has the right characters."""
+    from ipaddress import IPv4Address, IPv6Address
+
+    try:
+        if host.startswith("["):
+            _ = IPv6Address(host[1:-1])
+            return True
+        if _NUMBER.fullmatch(host.rpartition(".")[2]):
+            _ = IPv4Address(host)
+            return True
+    except ValueError:
+        return False
+    return len(host) <= 253 and all(map(_LABEL.fullmatch, host.split(".")))
 
 
 def _mistake(url: str) -> str:
@@ -68,7 +94,7 @@ def _mistake(url: str) -> str:
         return "it names a user"
     if "#" in rest:
         return "it has a fragment"
-    return "a character that has no place there, or no host"
+    return "a character that has no place there, a % without its two digits, or no host"
 
 
 def origin_and_path(url: str) -> tuple[str, str]:

@@ -68,7 +68,8 @@ def _algorithms(key: JWK) -> Mapping[str, _Algorithm]:
     from jwt.algorithms import get_default_algorithms
 
     every = get_default_algorithms()
-    return {name: every[name] for name in key.algorithms}
+    # PyJWT knows Ed25519 by its older name alone.
+    return {name: every["EdDSA" if name == "Ed25519" else name] for name in key.algorithms}
 
 
 def _prepare(key: JWK) -> object:

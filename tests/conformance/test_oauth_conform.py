@@ -20,7 +20,6 @@ from sasl_core.testing import (
 from sasl_credentials import CallbackTokens
 from sasl_mechanisms import xoauth2
 from sasl_mechanisms.oauthbearer import messages as oauthbearer
-from sasl_mechanisms.oauthbearer.client import UNNAMED
 from sasl_tokens.bearer import BearerLogin, BearerRequest, set_validator
 from sasl_tokens.bearer_messages import (
     format_credentials,
@@ -30,6 +29,7 @@ from sasl_tokens.bearer_messages import (
     parse_error,
     parse_pairs,
 )
+from sasl_tokens.terms import UNNAMED
 
 GOOD = "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg=="
 WRONG = "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCh=="

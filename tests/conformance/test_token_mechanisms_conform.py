@@ -12,8 +12,8 @@ from sasl_auxprop.memory import MemoryStore
 from sasl_core.plugin import AuxpropPlug, HttpRequest, HttpResponse
 from sasl_core.registry import Registry
 from sasl_core.testing import ClientSetup, Credentials, MechanismConformance, Stage, declare
-from sasl_mechanisms.mongodb_oidc.client import UNNAMED
 from sasl_tokens.manager import idp_manager
+from sasl_tokens.terms import UNNAMED
 from token_kit import FakeIssuer, make_key
 from toy_person import PROVIDER as KNOWN
 from toy_person import TOKENS

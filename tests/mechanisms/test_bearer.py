@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from drivers import DRIVERS, Driver, exchange, make_driver
+from drivers import Driver, exchange
 from oauth_kit import (
     ACKNOWLEDGEMENT,
     BEARER,
@@ -44,20 +44,12 @@ from sasl_core.plugin import Blocking, NeedCall, NeedHttp, Needs, PeerError, Val
 from sasl_profiles.smtp import AsyncSmtpClient, SmtpServer
 from sasl_tokens.bearer import BearerLogin, BearerRequest, set_validator
 from sasl_tokens.errors import TokenError
-from sasl_tokens.manager import idp_manager
+from sasl_tokens.manager import IDPManager, idp_manager
 from token_kit import FakeIssuer, json_response, make_key
 from token_sources import Counting
 
 CLEAR = {"allow_cleartext": True}
 each = pytest.mark.parametrize("mechanism", BOTH)
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Each of the three ways to drive an exchange."""
-    made = make_driver(request.param)
-    yield made
-    made.close()
 
 
 def refused(session: Any, mechanism: str, token: str, name: str = "alice") -> dict[str, str]:
@@ -398,6 +390,69 @@ def test_introspection(driver: Driver, mechanism: str, secret_file: Path) -> Non
     assert refused(near, mechanism, "opaque")["status"] == expected
 
 
+def names_of_others(secret_file: Path, how: str, name: str) -> tuple[dict[str, Any], Any]:
+    """A server's configuration, beside providers of two prefixes, whose tokens are of `name`; and
+    how it is asked.
+    """
+    made = introspecting(secret_file) if how == "introspection" else configured()
+    made["identity_providers"] = [provider(authNamePrefix="corp"), provider(OTHER)]
+    answer = {"active": True, "sub": name, "aud": "imap", "token_type": "bearer"}
+    return made, lambda _: json_response(answer)
+
+
+@each
+@pytest.mark.parametrize("how", ["introspection", "application"])
+@pytest.mark.parametrize(
+    ("name", "lets_in"),
+    [
+        ("corp/ada", False),
+        ("test/", False),
+        ("test/a/b", False),
+        ("ada", True),
+        ("Corp/ada", True),
+        ("corporate/ada", True),
+        ("corp", True),
+        ("corp\u2215ada", True),
+    ],
+)
+def test_a_name_without_prefix_is_nobodys_with_one(
+    mechanism: str, how: str, name: str, lets_in: bool, secret_file: Path
+) -> None:
+    """Who is asked for a name must not make somebody else of it, whom a provider has."""
+    config, http = names_of_others(secret_file, how, name)
+    with Server("imap", HOST, config=config, stores=[MemoryStore()], http=http) as server:
+        set_validator(server.utils, known({"opaque": name}))
+        with server.session() as session:
+            if lets_in:
+                assert session.start(mechanism, message_for(mechanism, "opaque", name)).done
+                assert session.authid == name
+            else:
+                _ = refused(session, mechanism, "opaque", name)
+                assert "somebody else" in (session.error_detail or "")
+        # The prefixes are those of the moment.
+        idp_manager(server.utils).reload([provider(authNamePrefix="ada")])
+        with server.session() as session:
+            assert session.start(mechanism, message_for(mechanism, "opaque", name)).done
+
+
+@each
+def test_an_application_may_leave_it_to_the_providers(mechanism: str) -> None:
+    """A name that a provider of this server vouches for has its prefix by right; one that comes
+    of providers that the application has by itself has not.
+    """
+    config = {**configured(), "identity_providers": [provider()]}
+    token = ISSUER.sign(sub="alice", roles=["read"])
+    with Server("imap", HOST, config=config, stores=[MemoryStore()], http=ISSUER.http) as server:
+        ours, theirs = idp_manager(server.utils), IDPManager([provider()])
+        set_validator(server.utils, lambda token, _: ours.authenticate(token))
+        with server.session() as session:
+            assert session.start(mechanism, message_for(mechanism, token)).done
+            assert session.authid == "test/alice"
+        set_validator(server.utils, lambda token, _: theirs.authenticate(token))
+        with server.session() as session:
+            _ = refused(session, mechanism, token)
+
+
 @each
 def test_an_endpoint_out_of_order(mechanism: str, secret_file: Path) -> None:
     """What is no answer is an outage, and the client hears of no token."""
@@ -565,6 +620,19 @@ def test_a_validator_returns_a_validated_token(mechanism: str, answer: Any) -> N
     """Nothing else lets anybody in, be it ever so true."""
     with knowing(lambda *_: answer) as server, server.session() as session:
         with pytest.raises(SaslError):
+            session.start(mechanism, message_for(mechanism, "tok"))
+        assert not session.done
+
+
+@each
+def test_a_validator_that_is_an_async_def(mechanism: str) -> None:
+    """It is told what it should be, and nothing is left that nobody awaits."""
+
+    async def validator(token: str, request: BearerRequest) -> BearerLogin:
+        return BearerLogin("alice", "application", FAR)
+
+    with knowing(cast("Any", validator)) as server, server.session() as session:
+        with pytest.raises(UsageError, match="async def"):
             session.start(mechanism, message_for(mechanism, "tok"))
         assert not session.done
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, quote_plus, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sasl_core import BackendError, HttpRequest, HttpResponse, Result, SaslError
 from sasl_tokens.errors import TokenError
-from sasl_tokens.introspection import UNSAID, Endpoint, Introspector, form, parse_introspection
+from sasl_tokens.introspection import UNSAID, Endpoint, Introspector, parse_introspection
 from token_kit import NOW, Ticking, json_response, run
 
 URL = "https://issuer.example.com/introspect"
@@ -86,13 +86,6 @@ def test_what_is_asked() -> None:
     assert not login.valid(NOW + 600)
 
 
-@given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=40))
-def test_form_encoding(text: str) -> None:
-    """The standard library reads it as what it was, and writes it so, but for a tilde."""
-    assert unquote_plus(form(text)) == text
-    assert form(text).replace("%7E", "~").replace("*", "%2A") == quote_plus(text)
-
-
 @pytest.mark.parametrize(
     ("more", "code"),
     [
@@ -126,6 +119,13 @@ def test_form_encoding(text: str) -> None:
         ({"token_type": "mac"}, "token-type"),
         ({"token_type": 1}, "token-type"),
         ({"token_type": ["Bearer"]}, "token-type"),
+        ({"token_type": None}, "token-type"),
+        ({"token_use": "refresh_token"}, "token-id-token"),
+        ({"token_use": "id"}, "token-id-token"),
+        ({"token_use": ""}, "token-id-token"),
+        ({"token_use": None, "typ": "Offline"}, "token-id-token"),
+        ({"at_hash": "x"}, "token-id-token"),
+        ({"events": {}}, "token-type"),
         ({"cnf": {"jkt": "abc"}}, "token-type"),
     ],
 )
@@ -139,8 +139,9 @@ def test_tokens_that_are_refused(more: dict[str, object], code: str) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"token_type": None},
         {"token_type": "bearer"},
+        {"token_use": "access_token"},
+        {"token_use": "access"},
         {"token_type": "access_token"},
         {"typ": "Bearer"},
         {"typ": "at+jwt"},
@@ -152,8 +153,25 @@ def test_tokens_that_are_refused(more: dict[str, object], code: str) -> None:
     ],
 )
 def test_tokens_that_are_accepted(more: dict[str, object]) -> None:
-    """What is not said of a token's kind is no reason, and what is not known is ignored."""
+    """What is known of a token's kind is no objection, and what is not known is ignored."""
     assert ask(claims(**more)).principal == "alice"
+
+
+def test_a_token_of_no_kind_is_for_whoever_it_names() -> None:
+    """Some issuers introspect refresh tokens and say nothing of their type: those name no
+    service as their audience, so that a scope is not enough for them.
+    """
+    silent = {"token_type": None}
+    with pytest.raises(TokenError) as caught:
+        ask(json_response({"active": True, "sub": "alice", "scope": "mail"}))
+    assert caught.value.code == "token-type"
+    assert ask(claims(**silent), audience="imap").principal == "alice"
+    with pytest.raises(TokenError) as caught:
+        ask(claims(**silent, aud=None), audience="imap")
+    assert caught.value.code == "token-audience"
+    with pytest.raises(TokenError) as caught:
+        ask(claims(**silent, token_use="refresh_token"), audience="imap")
+    assert caught.value.code == "token-id-token"
 
 
 def test_scopes_that_are_no_text_grant_nothing() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from drivers import DRIVERS, Driver, exchange, make_driver
+from drivers import Driver, exchange
 from oauth_kit import HOST, XOAUTH2, configured, knowing, known, message_for
 from sasl_core import (
     AuthenticationError,
@@ -29,14 +28,6 @@ VECTORS: list[dict[str, Any]] = json.loads(
 MESSAGES = [each for each in VECTORS if "message_latin1" in each]
 (GOOGLES_ERROR,) = [each for each in VECTORS if "error_challenge_b64" in each]
 CONFIG = configured()
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Each of the three ways to drive an exchange."""
-    made = make_driver(request.param)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("initial_response", [True, False])

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from driver_fixtures import driver
 
-import pytest
-
-from drivers import DRIVERS, Driver, make_driver
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """The application, written in one of the three ways."""
-    driver = make_driver(request.param)
-    yield driver
-    driver.close()
+__all__ = ["driver"]

@@ -6,16 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from drivers import DRIVERS, Driver, make_driver
+from driver_fixtures import driver
 from toys import Toys
 
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """The application, written in one of the three ways."""
-    driver = make_driver(request.param)
-    yield driver
-    driver.close()
+__all__ = ["driver", "toys"]
 
 
 @pytest.fixture

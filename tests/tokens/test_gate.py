@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sasl_core.plugin import PeerError
 from sasl_tokens import JWKManager, JWSValidatedToken, TokenError, TokenRules, strict_json
 from sasl_tokens.claims import DEFAULT
-from sasl_tokens.gate import ALGORITHMS, KID_LIMIT, TOKEN_LIMIT, open_token
+from sasl_tokens.gate import ALGORITHMS, KID_LIMIT, open_token
 from sasl_tokens.strict import DEPTH_LIMIT, base64url_decode, base64url_encode, has_controls
+from sasl_tokens.terms import TOKEN_LIMIT
 from sasl_tokens.token import inspect_unverified, peek_issuer_and_audience
 from token_kit import NOW, FakeIssuer, b64, compact, make_key, refusal, run
 
@@ -267,7 +268,8 @@ def test_the_payload_is_not_read_before_the_signature(manager: JWKManager) -> No
 def test_the_allowed_algorithms() -> None:
     """Asymmetric ones alone."""
     assert set(ALGORITHMS) == {
-        *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
+        *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+        *("ES256", "ES384", "EdDSA", "Ed25519"),
     }
 
 
@@ -323,7 +325,16 @@ END = 253_402_300_799
         ({"s_hash": None, "nonce": "n"}, "accept"),
         ({"token_use": "id"}, "token-id-token"),
         ({"token_use": "access"}, "accept"),
+        ({"token_use": "access_token"}, "accept"),
+        ({"token_use": "refresh"}, "token-id-token"),
+        ({"token_use": "refresh_token"}, "token-id-token"),
+        ({"token_use": ""}, "token-id-token"),
+        ({"token_use": ["access"]}, "token-id-token"),
         ({"typ": "ID"}, "token-id-token"),
+        ({"typ": "refresh"}, "token-id-token"),
+        ({"typ": ["ID"]}, "accept"),
+        ({"events": {}}, "token-type"),
+        ({"cnf": {"jkt": "x"}}, "token-type"),
         ({"typ": "Bearer"}, "accept"),
     ],
     ids=lambda value: json.dumps(value)[:40],

@@ -214,6 +214,48 @@ def test_memory_is_bounded(of: Any, peeks: Counted, monkeypatch: pytest.MonkeyPa
     assert SEEN_LIMIT == 4096
 
 
+def test_a_clock_that_was_set_back_has_tokens_validated_again(
+    of: Any, clock: Ticking, peeks: Counted
+) -> None:
+    """What was good later is not good before its time, though it is remembered."""
+    idp, token = made(of), of.sign(groups=[], nbf=int(NOW), iat=int(NOW) - 1000)
+    _ = login(idp, token, of)
+    clock.tick(-1)
+    _ = login(idp, token, of)
+    assert peeks.calls == 2
+    clock.tick(0.5)
+    _ = login(idp, token, of)
+    assert peeks.calls == 2
+    clock.tick(-100)
+    assert code(idp.authenticate(token), of) == "token-not-yet-valid"
+    clock.tick(200)
+    assert login(idp, token, of).principal == "corp/user"
+
+
+def test_what_is_large_is_not_remembered(of: Any, peeks: Counted) -> None:
+    """Thousands of logins are remembered: none of them may be of any size."""
+    idp = made(of, table(of, authNamePrefix="p" * 128))
+    small = of.sign(groups=[f"{number:036}" for number in range(40)], scope="mail imap")
+    large = [
+        of.sign(groups=[str(number) for number in range(100)]),
+        of.sign(groups=[], scope=" ".join(str(number) for number in range(200))),
+    ]
+    for token in (small, *large):
+        first = login(idp, token, of)
+        assert at_once(idp, token).grants == first.grants
+    assert len(idp._roster.seen) == 1
+    assert peeks.calls == 1 + 2 * len(large)
+
+
+@pytest.mark.parametrize("token", [None, b"a.b.c", 5, ["a.b.c"]])
+def test_a_token_is_text(of: Any, token: Any) -> None:
+    """Anything else is a mistake of the program, and is told as one."""
+    idp = made(of)
+    for body in (idp.authenticate(token), idp.authenticate_anew(token)):
+        with pytest.raises(UsageError, match="a token is a str"):
+            _ = run(body, of.http)
+
+
 # --- keys that change ------------------------------------------------------------------------
 
 
@@ -336,6 +378,28 @@ def test_revalidation_without_keys_is_an_outage(of: Any) -> None:
 
 
 # --- reload ----------------------------------------------------------------------------------
+
+
+def test_an_audience_that_is_the_client_is_warned_of(
+    of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ID tokens are for the client: once for each provider, when it comes into force."""
+    same = table(of, audience="client")
+    with caplog.at_level(logging.WARNING, LOG):
+        idp = made(of, same, jobs(of))
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert of.url in caplog.text
+        assert "audience" in caplog.text
+        caplog.clear()
+        idp.reload([same, jobs(of)])
+        idp.reload([table(of), jobs(of, clientId="else")])
+        assert caplog.records == []
+        with pytest.raises(ConfigError):
+            idp.reload([same, same])
+        assert caplog.records == []
+        idp.reload([table(of), jobs(of, clientId="jobs")])
+        assert len(caplog.records) == 1
 
 
 def test_reload_takes_all_forms(of: Any) -> None:

@@ -428,8 +428,8 @@ def test_a_machine_that_answers_step_one_counts() -> None:
         r"^.*@corp\.com$",
         r".*@corp\.com",
         r"^[^@]+@[^.]+\.corp\.com$",
-        r"[a-z]+\.[a-z]+@corp\.com$",
-        r"^[a-z]+\.[a-z]+@[a-z]+\.com$",
+        r"[a-z.]+@corp\.com$",
+        r"^[a-z]+\.[a-z]+@corp\.com$",
         r"(?i)@(sales|hr|it)\.corp\.com$",
         r"^(?:a|b){1,3}-[0-9]{4}$",
         r"^(?P<user>[a-z]{1,32})(?=@)",
@@ -459,10 +459,15 @@ def test_usual_patterns_are_taken(pattern: str) -> None:
         "([a-z]+)*@",
         "(?:(?:a?){30})a{30}",
         "a?" * 30 + "a" * 30,
-        ".*.*.*x",
-        "^.*.*.*.*x",
-        "x|^.*.*.*x",
-        "(?m)^.*.*.*x",
+        ".*.*x",
+        "^.*.*.*x",
+        "x|^.*.*x",
+        "(?m)^.*.*x",
+        "(?i)[a-z]*[a-z]*(?:b1|c1|d1|e1|f1)",
+        "(?i)[a-z]*[a-z]{0,150}[a-z]{60}x",
+        "(?i)^(?:([a-z]){0,8}){1,7}" + "[a-z]" * 100 + "x",
+        "^a*a*(?=" + "a" * 200 + ")x",
+        "^a*a*(?:x|" + "a" * 200 + ")",
         "((a{1,9}){1,9}){1,9}",
         "(.*a){20}",
         "^(?=(a+)+)x",
@@ -512,14 +517,22 @@ def test_any_pattern_is_taken_or_refused(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [".*.*x", "^.*.*.*x", "[ab]*[ab]*[ab]?x", "(?:a|b){0,9}a*x", "^(?:a{0,9}){1,7}x"]
+    "pattern",
+    [
+        "a*a{0,150}x",
+        "(?i)[a-z]*[a-z]{0,11}(?:b1|c1|d1|e1|f1)",
+        "(?i)[a-z]*[a-z]{0,1}[a-z]{70}x",
+        "^.*.*.{0,150}x",
+        "(?:a|b){0,9}a{0,30}x",
+        "(?i)^(?:([a-z]){0,8}){1,7}(?!)",
+        "(?i)^[a-z]*[a-z]*[a-z]{148}x",
+    ],
 )
 def test_the_dearest_patterns_end(pattern: str) -> None:
-    """Among what is taken, the worst text takes a fraction of a second; the sum of it is bounded.
-
-    The same ones with one repetition more would take minutes.
+    """Among what is taken, the worst text takes a tenth of a second: the bound is for a machine
+    that is slower, and busy. With one repetition more each would take seconds.
     """
     compiled = compile_pattern(pattern)
     begin = time.process_time()
     assert compiled.search("a" * TEXT_LIMIT) is None
-    assert time.process_time() - begin < 5
+    assert time.process_time() - begin < 1

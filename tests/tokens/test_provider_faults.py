@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
 import time
 import tracemalloc
@@ -19,14 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import sasl_core.utils
 from drivers import Driver, Handle, exchange, make_driver
 from http_faults import HUGE, Answer, FaultyServer, Received
+from oauth_kit import BEARER, message_for
 from sasl_auxprop.memory import MemoryStore
 from sasl_core import AuthenticationError, BackendError, Server, aio
-from sasl_core.plugin import HttpRequest
+from sasl_core.plugin import HttpRequest, HttpResponse
 from sasl_http import HttpTransport
 from sasl_tokens import JWKManager, idp_manager
 from token_kit import FakeIssuer, json_response, make_key
@@ -63,9 +64,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Provider:
     """An identity provider on the loopback. What it says can be changed by `issuer.answers`."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.server = FaultyServer(self._answer)
-        self.server.start()
+    def __init__(self, server: FaultyServer, clock: Clock) -> None:
+        self.server = server
+        server.handler = self._answer
         self.issuer = FakeIssuer(self.server.url, algs=("ES256",), clock=clock)
         self.foreign = make_key("ES256", "nobody-knows-it", 1, "foreign")
 
@@ -105,9 +106,8 @@ def message(token: str) -> bytes:
 
 @pytest.fixture
 def provider(clock: Clock) -> Iterator[Provider]:
-    made = Provider(clock)
-    with made.server:
-        yield made
+    with FaultyServer() as serving:
+        yield Provider(serving, clock)
 
 
 @pytest.fixture
@@ -167,14 +167,21 @@ def scram(driver: Driver, server: Handle) -> str:
 
 
 @contextmanager
-def outage(server: Handle, first: bytes, seconds: float) -> Iterator[BackendError]:
-    """A login that must fail for want of keys, and until when."""
+def outage(
+    server: Handle,
+    first: bytes,
+    seconds: float,
+    mechanism: str = OIDC,
+    *,
+    temporary: bool = True,
+) -> Iterator[BackendError]:
+    """A login that must fail because nobody can say, and within how long."""
     session = server.session(external_ssf=TLS)
     begin = time.monotonic()
     with pytest.raises(BackendError) as caught:
-        session.start(OIDC, first)
+        session.start(mechanism, first)
     assert time.monotonic() - begin < seconds
-    assert caught.value.temporary
+    assert caught.value.temporary is temporary
     assert not session.done
     yield caught.value
     session.close()
@@ -193,7 +200,7 @@ SLOW = {
 }
 QUICK = {
     "close-at-once": ("http-tls", "handshake"),
-    "reset-at-once": ("http-tls", "handshake"),
+    "reset-at-once": ("http-tls http-connect", "reset"),  # By how quick it is.
     "close": ("http-protocol", ""),
     "reset": ("http-protocol", "the connection broke"),
     "close-half-way": ("http-protocol", ""),
@@ -219,12 +226,12 @@ def test_a_login_that_needs_keys_fails_in_time(
     serving = server(patience, discovery=discovery)
     provider.server.fault = fault
     with outage(serving, provider.token(), PATIENCE + SLACK) as error:
-        assert error.code == code
+        assert error.code in code.split()
         assert said in (error.detail or "")
         # The answer was whole, where the provider itself is not named.
         assert provider.server.url in (error.detail or "") or code == "http-answer"
     assert provider.server.connections == 1
-    assert provider.server.sent < HUGE // 8
+    assert provider.server.sent < HUGE // 2  # What the kernel has buffers for is sent.
 
 
 def test_a_provider_that_is_gone(server: Make, provider: Provider) -> None:
@@ -346,9 +353,10 @@ def test_a_session_that_was_begun_well_stands(
 # --- many logins at once --------------------------------------------------------------------------
 
 
-def started(provider: Provider, before: int) -> bool:
-    """Whether somebody waits for the provider."""
-    return provider.server.connections > before
+def begun(provider: Provider, before: int) -> None:
+    """Return when somebody waits for the provider."""
+    while provider.server.connections == before:
+        time.sleep(0.01)
 
 
 def test_threads_do_not_wait_for_those_who_wait(
@@ -376,8 +384,7 @@ def test_threads_do_not_wait_for_those_who_wait(
 
         with ThreadPoolExecutor(20) as pool:
             pending = [pool.submit(waiting, number) for number in range(20)]
-            while not started(provider, before):
-                time.sleep(0.01)
+            begun(provider, before)
             for number in range(10):
                 assert scram(driver, serving) == USER
                 assert log_in(serving, seen) == "corp/seen"
@@ -435,8 +442,7 @@ def test_no_task_waits_for_those_that_wait(
                 asyncio.create_task(by_token(provider.unknown(f"kid-{number}")))
                 for number in range(1000)
             ]
-            while not started(provider, before):
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(begun, provider, before)
             for number in range(10):
                 assert await scram_aio(server, client) == USER
                 assert await by_token(seen) == "corp/seen"
@@ -482,21 +488,118 @@ def test_all_who_wait_are_let_go_in_time(provider: Provider, http: HttpTransport
     assert provider.server.connections == 1
 
 
+# --- who else asks a provider ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip-body", "redirect", "huge", "reset", "vanished"])
+def test_introspection_fails_in_time(
+    driver: Driver, provider: Provider, http: HttpTransport, tmp_path: Path, fault: str
+) -> None:
+    """A token that only its issuer can judge: an outage, not a refusal; passwords go on."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret-of-the-server")
+    secret.chmod(0o600)
+    options = {
+        "validation": "introspection",
+        "introspection_url": f"{provider.server.url}/introspect",
+        "introspection_ca_file": provider.server.ca_file,
+        "introspection_deadline": PATIENCE,
+        "issuer": provider.issuer.url,
+        "audience": "sasl",
+        "client_id": "server",
+        "client_secret_file": str(secret),
+    }
+    serving = driver.server(
+        {"mechanisms": {BEARER: options}}, stores=[MemoryStore({USER: PASSWORD})], http=http
+    )
+    active = {
+        "active": True,
+        "iss": provider.issuer.url,
+        "aud": "sasl",
+        "sub": "ann",
+        "exp": 1 << 33,
+    }
+    provider.issuer.answers["/introspect"] = json_response(active)
+    first = message_for(BEARER, "opaque", "ann")
+    session = serving.session(external_ssf=TLS)
+    assert session.start(BEARER, first).done
+    if fault == "vanished":
+        provider.server.stop()
+    else:
+        provider.server.fault = fault
+    # Whoever is sent elsewhere by its endpoint has configured a wrong one.
+    temporary = fault != "redirect"
+    with outage(serving, first, PATIENCE + SLACK, BEARER, temporary=temporary):
+        pass
+    assert scram(driver, serving) == USER
+    assert session.valid()
+    provider.server.fault = None
+    if fault == "vanished":
+        provider.server.start()
+    again = serving.session(external_ssf=TLS)
+    assert again.start(BEARER, first).done
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip-body", "redirect", "huge", "reset", "vanished"])
+def test_a_client_without_its_token_fails_in_time(
+    driver: Driver, provider: Provider, http: HttpTransport, fault: str
+) -> None:
+    """By client credentials; with the provider back the next login gets a token."""
+
+    def impatient(request: HttpRequest) -> HttpResponse:
+        assert request.deadline <= 60
+        return http(attrs.evolve(request, deadline=min(request.deadline, PATIENCE)))
+
+    source = {
+        "issuer": provider.issuer.url,
+        "client_id": "client",
+        "client_secret": "s3cret-of-the-client",
+        "ca_file": provider.server.ca_file,
+    }
+    client = driver.client(
+        {"credentials": {"client_credentials": source}},
+        credentials="client_credentials",
+        http=impatient,
+    )
+    granted = {"access_token": "a.b.c", "token_type": "Bearer", "expires_in": 300}
+    provider.issuer.answers["/token"] = json_response(granted)
+    if fault == "vanished":
+        provider.server.stop()
+    else:
+        provider.server.fault = fault
+    ours = client.session(external_ssf=TLS)
+    begin = time.monotonic()
+    with pytest.raises(BackendError) as caught:
+        ours.start(OIDC)
+    assert time.monotonic() - begin < PATIENCE + SLACK
+    assert caught.value.temporary is (fault != "redirect")
+    assert "s3cret" not in f"{caught.value} {caught.value.detail} {ours.error_detail}"
+    provider.server.fault = None
+    if fault == "vanished":
+        provider.server.start()
+    assert client.session(external_ssf=TLS).start(OIDC).data == message("a.b.c")
+
+
 # --- what is left behind --------------------------------------------------------------------------
 
 
 def descriptors() -> int:
     """How many files and sockets are open; 0 where nobody can tell."""
     folder = Path("/proc/self/fd")
-    return len(os.listdir(folder)) if folder.is_dir() else 0
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["drip-body", "huge", "redirect", "duplicate kids", "vanished"])
 def test_failures_leave_nothing_behind(
-    provider: Provider, http: HttpTransport, clock: Clock, fault: str
+    provider: Provider,
+    http: HttpTransport,
+    clock: Clock,
+    fault: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Neither memory nor sockets nor threads, however often a fetch fails; a huge body neither."""
+    caplog.set_level("CRITICAL", "sasl_core")  # Or pytest itself would keep what is logged.
     stores = [MemoryStore()]
     with Server("smtp", "localhost", config=provider.config(), stores=stores, http=http) as server:
         keys_of(server).deadline = 0.1 if fault == "drip-body" else 30.0
@@ -533,7 +636,7 @@ def test_failures_leave_nothing_behind(
             now, threads_now, files_now = measured()
         finally:
             tracemalloc.stop()
-    print(fault, now - held, peak - held)
-    assert now - held < 30 * 512
-    assert peak - held < HUGE // 6
+    # A token has more than that: of none of them anything stays.
+    assert now - held < 30 * 400
+    assert peak - held < HUGE // 20
     assert (threads_now, files_now) == (threads, files)

@@ -27,16 +27,12 @@ from sasl_mechanisms.mongodb_oidc.messages import (
 )
 from sasl_mechanisms.mongodb_oidc.options import MongodbOidcOptions
 from sasl_tokens.client import held_token, obtain_token
+from sasl_tokens.terms import UNNAMED
 
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslUtils
 
-__all__ = ["UNNAMED", "MongodbOidcClient"]
-
-UNNAMED: Final = "token"
-"""What `session.authid` is at a client that was given no name: its token has one, and is read
-by none but the server.
-"""
+__all__ = ["MongodbOidcClient"]
 
 
 class MongodbOidcClient(ClientPlug):

@@ -8,22 +8,17 @@ from typing import Final
 from sasl_core.plugin import (
     ClientContext,
     ClientPlug,
-    Feature,
     NeedCallback,
     Needs,
     Prompt,
     PromptId,
-    SecurityFlag,
     Success,
 )
 from sasl_mechanisms.oauthbearer.messages import ACKNOWLEDGEMENT, make_client_message
+from sasl_tokens.bearer_plugs import FEATURES, FLAGS
+from sasl_tokens.terms import UNNAMED
 
-__all__ = ["UNNAMED", "OauthbearerClient"]
-
-UNNAMED: Final = "token"
-"""What `session.authid` is at a client that was given no name: its token has one, and is read
-by none but the server.
-"""
+__all__ = ["OauthbearerClient"]
 
 # The token says who we are; a name is asked for as whom we want to act.
 _NAMES: Final = NeedCallback(
@@ -38,8 +33,8 @@ class OauthbearerClient(ClientPlug):
     """The client's side."""
 
     name = "OAUTHBEARER"
-    security_flags = SecurityFlag.NOANONYMOUS | SecurityFlag.PASS_CREDENTIALS
-    features = Feature.WANT_CLIENT_FIRST | Feature.ALLOWS_PROXY
+    security_flags = FLAGS
+    features = FEATURES
     required_prompts = (PromptId.TOKEN,)
 
     def converse(self, ctx: ClientContext) -> Needs[Success]:
