@@ -677,7 +677,7 @@ def test_the_deadline_of_http_counts_the_wait_for_a_thread(toys, awaited):
         await asyncio.sleep(20)
 
     async def main():
-        http = hang_async if awaited else hang
+        http: Any = hang_async if awaited else hang
         config = OPEN | {"log_level": "none"}
         async with aio.Server(
             "smtp", "h.example", config=config, registry=toys.registry(), http=http
