@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -100,6 +101,22 @@ def test_sequences_of_an_op_msg() -> None:
     )
 
 
+@pytest.mark.parametrize("octets", [DOCUMENT[:-1], struct.pack("<i", -1) * 2, bytes(3)])
+def test_documents_of_a_sequence_are_not_looked_at(octets: bytes) -> None:
+    """They come out as they are: only whoever reads them can say whether they are documents."""
+    read_back = read(message(PING, more=sequence(b"a", octets)))
+    assert read_back == Request(1, DOCUMENT, None, (Documents("a", octets),))
+
+
+def test_many_documents_cost_no_more_than_one() -> None:
+    """Whoever is logged in could stop the event loop for seconds by a sequence of empty ones."""
+    many = message(PING, more=sequence(b"a", b"\5\0\0\0\0" * 9_000_000))
+    begun = time.thread_time()
+    assert read(many, 48_000_000) is not None
+    # Walked through in Python they take four seconds; copied, they take a twentieth of one.
+    assert time.thread_time() - begun < 1.0
+
+
 def frame(body: bytes, code: int = 2013, length: int | None = None) -> bytes:
     """A message with this after its header."""
     return struct.pack("<iiii", 16 + len(body) if length is None else length, 1, 0, code) + body
@@ -139,8 +156,6 @@ HOSTILE: dict[str, bytes] = {
     "sequence without a name": message(PING, more=b"\1" + struct.pack("<i", 5) + b"a"),
     "sequence name endless": message(PING, more=sequence(b"a" * 300, DOCUMENT)),
     "sequence name foreign": message(PING, more=sequence(b"\xff", DOCUMENT)),
-    "sequence document cut": message(PING, more=sequence(b"a", DOCUMENT[:-1])),
-    "sequence document negative": message(PING, more=sequence(b"a", struct.pack("<i", -1) * 2)),
     "sections without end": message(PING, more=sequence(b"a") * (SECTIONS + 1)),
     "query without a collection": frame(FLAGS, 2004),
     "query without an end of it": frame(FLAGS + b"admin.$cmd", 2004),
@@ -354,7 +369,7 @@ CONTINUE: dict[str, Any] = {"saslContinue": 1, "conversationId": 1, "payload": b
 
 def test_hello_tells_what_drivers_need() -> None:
     """The recipe, without a topologyVersion that would make them wait for changes."""
-    answer = Talk().ask({"hello": 1})
+    answer = Talk(handler=lambda command: None).ask({"hello": 1})
     assert answer == {
         "isWritablePrimary": True,
         "maxBsonObjectSize": 16 * 1024 * 1024,
@@ -366,6 +381,20 @@ def test_hello_tells_what_drivers_need() -> None:
         "readOnly": False,
         "ok": 1.0,
     }
+
+
+def test_sizes_are_those_that_are_taken() -> None:
+    """Drivers cut to them what they send."""
+    for talk, message_size, document_size in (
+        (Talk(), 65536, 65536),
+        (Talk(limits=Limits(login_message_size=9000)), 9000, 9000),
+        (Talk(limits=Limits(message_size=99_000), handler=lambda _: None), 99_000, 99_000),
+        (Talk(handler=lambda _: None), 48_000_000, 16 * 1024 * 1024),
+    ):
+        hello = talk.ask({"hello": 1})
+        assert hello["maxMessageSizeBytes"] == message_size
+        assert hello["maxBsonObjectSize"] == document_size
+        assert talk.ask({"buildInfo": 1})["maxBsonObjectSize"] == document_size
 
 
 @pytest.mark.parametrize("name", ["isMaster", "ismaster"])
@@ -458,12 +487,16 @@ def test_a_login_in_two_steps() -> None:
 
 
 def test_a_login_in_text() -> None:
-    """Whoever sends base64 is answered in base64, to the end."""
-    talk = Talk(b"first", b"more", TIM)
+    """Whoever sends base64 is answered in base64, message by message."""
+    talk = Talk(b"first", b"more", b"other", TIM)
     text = {**START, "payload": b64encode(b"n,,").decode()}
     assert talk.ask(text)["payload"] == b64encode(b"first").decode()
     assert talk.ask({**CONTINUE, "payload": ""})["payload"] == b64encode(b"more").decode()
-    assert talk.ask(CONTINUE)["payload"] == b64encode(b"last").decode()
+    assert talk.ask(CONTINUE)["payload"] == b"other"
+    assert talk.ask({**CONTINUE, "payload": ""})["payload"] == b64encode(b"last").decode()
+    talk = Talk(b"first", TIM)
+    assert talk.ask(START)["payload"] == b"first"
+    assert talk.ask({**CONTINUE, "payload": ""})["payload"] == b64encode(b"last").decode()
 
 
 SPECULATIVE = {"hello": 1, "speculativeAuthenticate": {**START, "db": "admin"}}
@@ -730,15 +763,19 @@ def test_a_command_of_a_client_who_is_logged_in() -> None:
 
 
 def test_a_large_command_reaches_whoever_embeds() -> None:
-    """What is not looked into may be longer than what is; before a login nothing may."""
+    """What is not looked into may be longer than what is; before a login nothing may, and nothing
+    where nobody would have it.
+    """
     talk = Talk(handler=lambda command: {"size": len(command.body), "ok": 1.0}).login()
+    nobody = Talk().login()
     large = {"insert": "x", "data": bytes(200_000), "$db": "test"}
     (told,) = talk.say(message(large))
     assert told["size"] == len(bson.encode(large))
     assert talk.code({"ping": 1, "data": bytes(200_000)}) == 10334
-    stranger = Talk()
-    assert stranger.say(message(large)) == []
-    assert stranger.closed
+    stranger = Talk(handler=lambda _: None)
+    for other in (stranger, nobody):
+        assert other.say(message(large)) == []
+        assert other.closed
 
 
 def test_a_client_that_waits_for_no_answer() -> None:

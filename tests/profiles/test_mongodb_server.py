@@ -12,9 +12,9 @@ import struct
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 import bson
 import pytest
@@ -25,21 +25,24 @@ from mongodb_kit import (
     PASSWORD,
     MongoPeer,
     MongoService,
+    Scram,
+    Serve,
     digest,
     message,
     provider,
     query,
+    scram_login,
+    services,
+    who,
 )
 from sasl_auxprop.memory import MemoryStore
-from sasl_core import BindingPolicy, Client
+from sasl_core import BindingPolicy
 from sasl_core.aio import Server
-from sasl_core.plugin import BackendError, ConfigError, Layer, UsageError
+from sasl_core.plugin import BackendError, Layer, UsageError
 from sasl_profiles import mongodb
 from sasl_profiles.mongodb import Command, Limits, MongodbServer
 from sasl_tls import ServerTls
 from token_kit import FakeIssuer
-
-Serve = Callable[..., MongoService]
 
 FAILED = {
     "ok": 0.0,
@@ -52,42 +55,8 @@ FAILED = {
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Starts MongoDB servers; each is stopped, and must have left nothing behind."""
-    started: list[MongoService] = []
-
-    def start(**options: Any) -> MongoService:
-        started.append(MongoService(**options))
-        return started[-1]
-
-    yield start
-    for service in started:
-        service.close()
-
-
-class Scram:
-    """A SCRAM client of the library's, for a peer that speaks by hand."""
-
-    def __init__(
-        self, user: str = "tim", password: str = PASSWORD, name: str = "SCRAM-SHA-256"
-    ) -> None:
-        self._client = Client("mongodb", "localhost", config={"client_mech_list": [name]})
-        self.session = self._client.session(authid=user, password=password, success_data=True)
-        self.first = self.session.start([name]).data or b""
-
-    def answer(self, challenge: bytes) -> bytes:
-        """The response to a challenge."""
-        return self.session.step(challenge).data or b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.session.close()
-        self._client.close()
-
-
-def who(peer: MongoPeer) -> Any:
-    """The users that the server sees."""
-    return peer.ask({"connectionStatus": 1})["authInfo"]["authenticatedUsers"]
+    with services() as start:
+        yield start
 
 
 # --- logins by hand ---------------------------------------------------------------------------
@@ -300,101 +269,13 @@ def test_a_spoilt_exchange_leaves_no_session(serve: Serve) -> None:
     service.settle()
 
 
-# --- roles, databases -------------------------------------------------------------------------
-
-
-def test_roles_come_from_the_stores(serve: Serve) -> None:
-    """The property `roles`, each with the database before its first dot."""
-    roles = [b"admin.readWrite", b"test.a.b", b"root", b"\xff"]
-    store = MemoryStore()
-    store.add_user("tim", password=PASSWORD, properties={"roles": roles})
-    with serve(stores=[store]).connect() as peer:
-        peer.plain()
-        assert peer.ask({"connectionStatus": 1})["authInfo"]["authenticatedUserRoles"] == [
-            {"role": "readWrite", "db": "admin"},
-            {"role": "a.b", "db": "test"},
-            {"role": "root", "db": "admin"},
-            {"role": "\ufffd", "db": "admin"},
-        ]
-
-
-def scram_login(peer: MongoPeer, user: str, database: str, password: str = PASSWORD) -> Any:
-    """Log in by SCRAM-SHA-256 at this database; the last answer."""
-    with Scram(user, password) as scram:
-        first = peer.start("SCRAM-SHA-256", scram.first, database, skipEmptyExchange=True)
-        if "payload" not in first:
-            return first
-        return peer.go_on(scram.answer(first["payload"]), database=database)
-
-
-@pytest.fixture
-def of_databases(serve: Serve) -> MongoService:
-    """A server whose users belong to databases, as 'sasl users import' writes them."""
-    users = {"tim@admin": PASSWORD, "tim@test": "another", "kim@test": PASSWORD, "tim": "third"}
-    config = {**CLEAR, "profiles": {"mongodb": {"databases": ["admin", "test"]}}}
-    return serve(
-        config=config,
-        stores=[MemoryStore(users)],
-        make=lambda server: mongodb.make_server(
-            server, host_name="localhost", tls=None, binding=BindingPolicy.WANT
-        ),
-    )
-
-
-def test_users_belong_to_databases(of_databases: MongoService) -> None:
-    """There is one `tim` to each, with a password of its own."""
-    logins = {
-        ("tim", "admin", PASSWORD): True,
-        ("tim", "test", "another"): True,
-        ("kim", "test", PASSWORD): True,
-        ("tim", "admin", "another"): False,
-        ("tim", "test", PASSWORD): False,
-        ("kim", "admin", PASSWORD): False,
-        ("tim", "other", PASSWORD): False,
-        # A name with a realm in it is of that realm, and so of no other database.
-        ("tim@test", "admin", "another"): False,
-        ("tim@test", "test", "another"): True,
-    }
-    for (user, database, password), expected in logins.items():
-        with of_databases.connect() as peer:
-            answer = scram_login(peer, user, database, password)
-            assert (answer["ok"] == 1.0) is expected, (user, database)
-            name = user.partition("@")[0]
-            assert who(peer) == ([{"user": name, "db": database}] if expected else [])
-
-
-def test_external_users_belong_to_none(of_databases: MongoService) -> None:
-    """PLAIN knows those without a realm."""
-    with of_databases.connect() as peer:
-        assert peer.plain("tim", "third")["done"] is True
-        assert who(peer) == [{"user": "tim", "db": "$external"}]
-
-
-@pytest.mark.parametrize(
-    "options", [{"databases": ["$external"]}, {"databases": ["a@b"]}, {"database": "admin"}]
-)
-def test_a_table_that_is_wrong(options: dict[str, object]) -> None:
-    """A database that cannot be one, or an option that there is not."""
-    config = {**CLEAR, "profiles": {"mongodb": options}}
-
-    async def make() -> None:
-        async with Server("mongodb", "localhost", config=config, stores=[MemoryStore()]) as server:
-            with pytest.raises(ConfigError) as caught:
-                mongodb.make_server(server, host_name="x", tls=None, binding=BindingPolicy.WANT)
-            assert "profiles.mongodb" in str(caught.value)
-
-    asyncio.run(make())
-
-
 def test_what_cannot_be_served() -> None:
-    """Binding that no driver has, a database that is not one, a client's side."""
+    """Binding that no driver has, and a client's side."""
 
     async def make() -> None:
         async with Server("mongodb", "localhost", config=CLEAR, stores=[MemoryStore()]) as server:
             with pytest.raises(UsageError, match="binding"):
                 mongodb.make_server(server, host_name="x", tls=None, binding=BindingPolicy.REQUIRE)
-            with pytest.raises(UsageError, match="external"):
-                MongodbServer(server, databases={"$external": server})
             with pytest.raises(UsageError):
                 _ = MongodbServer(server).address
             async with MongodbServer(server) as listening:
@@ -407,8 +288,8 @@ def test_what_cannot_be_served() -> None:
     asyncio.run(make())
     assert "MongodbServer" in dir(mongodb)
     assert mongodb.PORT == 27017
-    with pytest.raises(UsageError, match="driver"):
-        mongodb.make_client("localhost", 27017, timeout=1.0)
+    # Without a client's side 'sasl auth' says that there is none.
+    assert not hasattr(mongodb, "make_client")
 
 
 # --- tokens -------------------------------------------------------------------------------------
@@ -725,6 +606,62 @@ def test_a_place_is_made_for_a_newcomer(serve: Serve) -> None:
     service.settle()
 
 
+def test_who_makes_room_for_a_newcomer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says nothing, then who asks without logging in, and an exchange at last."""
+    monkeypatch.setattr("sasl_profiles.mongodb.server.SILENT_SECONDS", 0.0)
+    service = serve(max_connections=4)
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> MongoPeer:
+            return stack.enter_context(service.connect())
+
+        begun, monitor, user = (connect() for _ in range(3))
+        with Scram() as scram:
+            first = begun.start("SCRAM-SHA-256", scram.first, skipEmptyExchange=True)
+            assert monitor.ask({"hello": 1})["ok"] == 1.0
+            assert user.plain()["done"] is True
+            silent = connect()
+            other = connect()
+            assert other.ask({"hello": 1})["ok"] == 1.0
+            # It has waited the shortest.
+            assert silent.hung_up()
+            assert connect().plain()["done"] is True
+            assert monitor.hung_up()
+            assert connect().plain()["done"] is True
+            assert other.hung_up()
+            # It has waited longest, and went on all the same.
+            assert begun.go_on(scram.answer(first["payload"]))["done"] is True
+        assert connect().hung_up()
+    service.settle()
+
+
+def test_an_exchange_makes_room_when_nobody_else_can(serve: Serve) -> None:
+    """So that who begins exchanges and leaves them keeps nobody out."""
+    service = serve(max_connections=2)
+    with service.connect() as first, service.connect() as second:
+        for peer in (first, second):
+            assert peer.start("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO")["ok"] == 1.0
+        with service.connect() as newcomer:
+            assert newcomer.plain()["done"] is True
+            assert first.hung_up()
+            assert second.ask({"ping": 1})["ok"] == 1.0
+    service.settle()
+
+
+def test_who_has_just_come_may_speak_first(serve: Serve) -> None:
+    """Otherwise those who said hello once could have every newcomer sent away by the next."""
+    service = serve(max_connections=2)
+    with contextlib.ExitStack() as stack:
+        idle = stack.enter_context(service.connect())
+        assert idle.ask({"hello": 1})["ok"] == 1.0
+        fresh = stack.enter_context(service.connect())
+        with service.connect() as newcomer:
+            assert newcomer.ask({"hello": 1})["ok"] == 1.0
+            assert idle.hung_up()
+            assert fresh.plain()["done"] is True
+    service.settle()
+
+
 def test_closing_sends_everybody_away(serve: Serve) -> None:
     """In each state, and the answer that was on its way arrives."""
     started = asyncio.Event()
@@ -748,6 +685,17 @@ def test_closing_sends_everybody_away(serve: Serve) -> None:
         with pytest.raises(OSError, match="refused"):
             service.connect()
     assert service.open_sessions == 0
+
+
+def test_nothing_large_is_kept_for_nobody(serve: Serve) -> None:
+    """Where no command is handed on, whoever is logged in sends what anybody may."""
+    service = serve()
+    with service.connect() as peer:
+        peer.plain()
+        assert peer.ask({"hello": 1})["maxMessageSizeBytes"] == 64 * 1024
+        peer.send(struct.pack("<iiii", 64 * 1024 + 1, 1, 0, 2013))
+        assert peer.hung_up()
+    service.settle()
 
 
 # --- whoever embeds this --------------------------------------------------------------------------

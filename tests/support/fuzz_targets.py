@@ -69,6 +69,7 @@ from sasl_mechanisms.scram import messages
 from sasl_profiles.mongodb import Login, MongodbConnection
 from sasl_profiles.mongodb import events as mongodb_events
 from sasl_profiles.mongodb.exchange import parse_continuation, parse_start
+from sasl_profiles.mongodb.names import check_database, parse_roles, parse_user
 from sasl_profiles.mongodb.wire import RequestReader, format_msg
 from sasl_profiles.smtp.auth import parse_auth, parse_capabilities, parse_response
 from sasl_profiles.smtp.connection import SmtpConnection
@@ -449,6 +450,17 @@ def mongodb_exchange(data: bytes) -> None:
             assert len(parse(document).payload.data) <= len(data)
 
 
+def mongodb_names(data: bytes) -> None:
+    """A user comes out as it was written, a role in its database, and no database has a dot."""
+    text = data.decode("utf-8", "surrogateescape")
+    with suppress(SaslError):
+        assert ".".join(parse_user(text, ("admin", "test"))) == text
+    with suppress(SaslError):
+        assert "." not in check_database(text)
+    for role, database in parse_roles([data], "tim"):
+        assert data.decode() in (f"{database}.{role}", role)
+
+
 def mongodb_server(data: bytes) -> None:
     """A whole connection; what is a document and no message is framed first."""
     connection = MongodbConnection(lambda: ["PLAIN"], embedded=True)
@@ -731,6 +743,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "mongodb-credentials": mongodb_credentials,
     "mongodb-exchange": mongodb_exchange,
     "mongodb-frames": mongodb_frames,
+    "mongodb-names": mongodb_names,
     "mongodb-server": mongodb_server,
     "oauthbearer": oauthbearer_message,
     "oidc-client-opening": oidc_client_opening,

@@ -4,15 +4,14 @@ It stores no data. It is a place to embed: in front of a database, in a gateway,
 tests. `MongodbServer` is the server for asyncio; `MongodbConnection`, with its events, is one
 connection without I/O. What needs sockets or asyncio is loaded when it is first named.
 
-`PORT`, `make_server` and `make_client` are what the command line asks of every profile
-(docs/cli.md).
+`PORT` and `make_server` are what `sasl serve` asks of a profile (docs/cli.md). There is no client's
+side: MongoDB has drivers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from sasl_core.plugin import UsageError
 from sasl_profiles.mongodb.connection import MongodbConnection
 from sasl_profiles.mongodb.events import Command, Limits, Login
 from sasl_profiles.mongodb.options import MongodbOptions
@@ -31,7 +30,6 @@ __all__ = [
     "Login",
     "MongodbConnection",
     "MongodbServer",
-    "make_client",
     "make_server",
 ]
 
@@ -60,16 +58,6 @@ def make_server(
     from sasl_profiles.mongodb.server import MongodbServer
 
     return MongodbServer.configured(server, tls=tls, binding=binding)
-
-
-def make_client(host: str, port: int, *, timeout: float, trace: object = None) -> NoReturn:
-    """There is none yet.
-
-    Raises:
-        UsageError: always.
-    """
-    del host, port, timeout, trace
-    raise UsageError("the profile mongodb is a server's; log in with a driver of MongoDB's")
 
 
 def __getattr__(name: str) -> object:

@@ -11,8 +11,10 @@ from sasl_core.plugin import (
     AuthenticationError,
     ChannelBindings,
     MechanismError,
+    Result,
     SaslError,
     UsageError,
+    UserName,
 )
 from sasl_profiles.mongodb.connection import MongodbConnection
 from sasl_profiles.mongodb.events import (
@@ -27,6 +29,8 @@ from sasl_profiles.mongodb.events import (
     Login,
     ProvidersGiven,
 )
+from sasl_profiles.mongodb.exchange import EXTERNAL
+from sasl_profiles.mongodb.names import another_database, as_text, parse_roles
 from sasl_tls.driver import Driver
 from sasl_tokens.bson import encode_document
 
@@ -78,6 +82,16 @@ class ClientTask:
     def authenticated(self) -> bool:
         """Whether somebody is logged in."""
         return self._machine.authenticated
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the client has completed a message."""
+        return self._machine.progress > 0
+
+    @property
+    def exchanging(self) -> bool:
+        """Whether the client is in the middle of a login."""
+        return self._machine.exchanging
 
     @property
     def waiting_since(self) -> float:
@@ -157,9 +171,20 @@ class ClientTask:
         if not reply.done:
             self._machine.challenge(reply.data or b"")
             return
-        if session.layer is not None:
-            raise MechanismError("MongoDB's protocol carries no security layer; use TLS")
-        login = self._login_of(server, session)
+        try:
+            login = self._login_of(server, session)
+        except SaslError as error:
+            # The core has told of a login.
+            server.core.audit(
+                "login",
+                error.result,
+                session.mechanism or "",
+                session.authid,
+                session.authzid,
+                remote=self._stream.facts().remote or "",
+                detail=error.detail or str(error),
+            )
+            raise
         self._exchange = None
         self._machine.auth_succeeded(login, reply.data)
         self._replace_login(session)
@@ -168,21 +193,39 @@ class ClientTask:
         """Who logged in, in MongoDB's words.
 
         Raises:
-            AuthenticationError: it is a user of another database.
+            AuthenticationError: whoever it is must not have that name here.
+            MechanismError: it negotiated a security layer.
         """
-        name = session.authzid
+        if session.layer is not None:
+            raise MechanismError("MongoDB's protocol carries no security layer; use TLS")
+        owner, name, database = self._owner, session.authzid, self._database
+        valid = session.valid
         # A token has a namespace; it is the only one that has.
         given = session.properties.get(DATABASE)
-        database = _text(given[0]) if given else self._database
-        if not given and server.core.realm == self._database:
+        if given:
+            named = as_text(given[0])
+            if named is None:
+                raise AuthenticationError(detail="the token's database is no UTF-8")
+            database = named
+        elif database == EXTERNAL:
+            if (problem := owner.external_problem(name)) is not None:
+                raise AuthenticationError(result=Result.NOAUTHZ, detail=problem)
+
+            def stands() -> bool:
+                # A provider may come later whose users have such names.
+                return session.valid() and owner.external_problem(session.authzid) is None
+
+            valid = stands
+        elif server.core.realm == database:
             # By the realm the stores tell users of this database from others, and a client may
             # write one. Where it is left out of the name, no other must be let in.
-            name, at, realm = name.rpartition("@")
-            if not at or realm != self._database:
-                raise AuthenticationError(detail="it is a user of another database")
-        roles = tuple(_role(_text(value)) for value in session.properties.get(ROLES))
-        administrator = f"{database}.{name}" in self._owner.administrators
-        return Login(name, database, roles, administrator, session.valid)
+            user = UserName.parse(name)
+            if user.realm != database:
+                raise another_database(name, database)
+            name = user.name
+        administrator = (database, name) in owner.administrators
+        roles = parse_roles(session.properties.get(ROLES), name)
+        return Login(name, database, roles, administrator, valid)
 
     def _fail(self, error: SaslError) -> None:
         self._drop_exchange()
@@ -245,16 +288,6 @@ def connection_facts(beneath: TransportFacts) -> ConnectionFacts:
         "remote": beneath.remote,
         "local": beneath.local,
     }
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace")
-
-
-def _role(value: str) -> tuple[str, str]:
-    """A role and its database; what stands before the first dot is the database."""
-    database, dot, role = value.partition(".")
-    return (role, database) if dot else (database, "admin")
 
 
 def _checked(answer: object) -> bytes:

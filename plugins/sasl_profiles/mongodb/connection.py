@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["MongodbConnection"]
 
 DOCUMENT_LIMIT: Final = 16 * 1024 * 1024
-"""Longest document that drivers are told to send, in octets."""
+"""Longest document that drivers are told to send, in octets, where a message may be as long."""
 
 BATCH_LIMIT: Final = 100_000
 WIRE_VERSIONS: Final = (0, 25)
@@ -91,7 +91,7 @@ class MongodbConnection(Conversation):
         number: int = 1,
         embedded: bool = False,
     ) -> None:
-        super().__init__(limits or Limits())
+        super().__init__(limits or Limits(), embedded=embedded)
         self._mechanisms = mechanisms
         self._number = number
         self._embedded = embedded
@@ -148,8 +148,8 @@ class MongodbConnection(Conversation):
         least, most = WIRE_VERSIONS
         answer: dict[str, object] = {
             "ismaster" if legacy else "isWritablePrimary": True,
-            "maxBsonObjectSize": DOCUMENT_LIMIT,
-            "maxMessageSizeBytes": self._limits.message_size,
+            "maxBsonObjectSize": min(DOCUMENT_LIMIT, self._message_size),
+            "maxMessageSizeBytes": self._message_size,
             "maxWriteBatchSize": BATCH_LIMIT,
             "connectionId": self._number,
             "minWireVersion": least,
@@ -216,7 +216,8 @@ class MongodbConnection(Conversation):
         self._refuse_auth(codes.MECHANISM_UNAVAILABLE)
 
     def _sasl_continue(self, document: _Document) -> None:
-        if self._underway is None:
+        underway = self._underway
+        if underway is None:
             self._refuse(codes.NO_CONVERSATION)
             return
         try:
@@ -227,7 +228,7 @@ class MongodbConnection(Conversation):
         if continuation.conversation != CONVERSATION:
             self._spoil(codes.NO_CONVERSATION)
             return
-        self._state = State.WAIT_AUTH
+        self._go_on_with_auth(continuation.payload, underway)
         self._pending = AuthContinued(continuation.payload.data)
 
     def _spoil(self, failure: Failure) -> None:
@@ -263,7 +264,8 @@ class MongodbConnection(Conversation):
         self._pending = ProvidersGiven(cast("list[object] | str", providers))
 
     def _build_info(self, _document: _Document) -> None:
-        self._send(_BUILD)
+        size = min(DOCUMENT_LIMIT, self._message_size)
+        self._send({**_BUILD, "maxBsonObjectSize": size, **_OK})
 
     def _nothing(self, _document: _Document) -> None:
         self._send(_OK)
@@ -290,8 +292,6 @@ _BUILD: Final[_Document] = {
     "modules": [],
     "bits": 64,
     "debug": False,
-    "maxBsonObjectSize": DOCUMENT_LIMIT,
-    "ok": 1.0,
 }
 
 

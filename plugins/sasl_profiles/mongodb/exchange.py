@@ -4,7 +4,8 @@
     {saslContinue: 1, conversationId, payload}           -> the same
     {hello: 1, speculativeAuthenticate: {saslStart: 1, ..., db}}
 
-A payload is binary or a text of base64, and is answered in the form in which it came.
+A payload is binary or a text of base64, and is answered in the form in which it came: each
+message by itself.
 
 Source: MongoDB's driver authentication specification.
 """

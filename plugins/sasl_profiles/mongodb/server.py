@@ -9,21 +9,25 @@ Source: MongoDB's manual, "MongoDB Wire Protocol"; the driver authentication spe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from sasl_core.plugin import (
     AuthenticationError,
     BindingPolicy,
     ConfigError,
+    Decision,
     UsageError,
+    UserName,
     printable,
 )
 from sasl_profiles.mongodb.client_task import ClientTask, connection_facts
 from sasl_profiles.mongodb.events import Command, Limits
 from sasl_profiles.mongodb.exchange import EXTERNAL, MECHANISMS
+from sasl_profiles.mongodb.names import ADMIN, another_database, check_database, parse_user
 from sasl_profiles.mongodb.options import MongodbOptions
 from sasl_tls import ServerTls
 from sasl_tls.facts import TransportFacts
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from sasl_core import ConnectionFacts
     from sasl_core.aio import Server
+    from sasl_core.plugin import PropertyContext
     from sasl_tls.stream import ByteStream
 
 __all__ = ["CommandHandler", "MongodbServer"]
@@ -41,8 +46,10 @@ __all__ = ["CommandHandler", "MongodbServer"]
 CommandHandler: TypeAlias = Callable[[Command], Awaitable[Mapping[str, object] | bytes]]
 """Answers a command: with a document, as a mapping or as BSON."""
 
-ADMIN: Final = "admin"
-"""The database at which users log in unless another is configured."""
+SILENT_SECONDS: Final = 5.0
+"""After how long who has said nothing makes room before all others; TLS takes less than that."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +64,10 @@ class MongodbServer(StreamServer[ClientTask]):
     DATABASE.USER, as in "admin.tim" or "$external.okta/tim". `tls`: speak TLS with this, from
     the first octet. `on_command`: answers the commands that are not known here, of clients that
     are logged in; without it they are refused. `limits`: of each client. `max_connections`:
-    beyond it the client that has waited longest without a login makes room.
+    beyond it a client that is not logged in makes room.
+
+    Raises:
+        UsageError: a database cannot be one of users, or an administrator is no user of one.
     """
 
     def __init__(
@@ -74,9 +84,9 @@ class MongodbServer(StreamServer[ClientTask]):
         super().__init__(max_connections=max_connections, held=True)
         self.server = server
         self.databases = {ADMIN: server} if databases is None else dict(databases)
-        if EXTERNAL in self.databases:
-            raise UsageError(f"{EXTERNAL} is the database of those whom `databases` does not know")
-        self.administrators = frozenset(administrators)
+        for name in self.databases:
+            _ = check_database(name)
+        self.administrators = frozenset(parse_user(each, self.databases) for each in administrators)
         self.tls = tls if tls is None or isinstance(tls, ServerTls) else ServerTls(tls)
         self.on_command = on_command
         self.limits = limits or Limits()
@@ -96,50 +106,13 @@ class MongodbServer(StreamServer[ClientTask]):
         if binding is BindingPolicy.REQUIRE:
             raise UsageError("channel binding cannot be required: no driver of MongoDB's has it")
         options = server.core.configuration.plugin_options("profiles", "mongodb", MongodbOptions)
-        databases: dict[str, Server] = {}
-        made = cls(server, administrators=options.administrators, tls=tls)
-        for name in options.databases:
-            databases[name] = made._own_server(name)
-        if databases:
-            made.databases = databases
+        names = [_read("databases", name, check_database) for name in options.databases]
+        for text in options.administrators:
+            _ = _read("administrators", text, lambda each: parse_user(each, names or (ADMIN,)))
+        own = {name: _server_of(server, name) for name in names}
+        made = cls(server, databases=own or None, administrators=options.administrators, tls=tls)
+        made._own += own.values()
         return made
-
-    def _own_server(self, database: str) -> Server:
-        """A Server for the users of `database`, with the stores and the settings of `server`.
-
-        Raises:
-            ConfigError: it cannot be a realm.
-        """
-        from sasl_core.aio import Server
-
-        core = self.server.core
-        scram = [f"SCRAM-{name}" for name in core.scram_hashes]
-        only: dict[str, object] = {
-            "mech_list": [name for name in scram if name in MECHANISMS],
-            "scram_hashes": list(core.scram_hashes),
-        }
-        if database != EXTERNAL:
-            try:
-                server = Server(
-                    core.service,
-                    core.host,
-                    config=core.configuration.overlaid(only),
-                    appname=core.appname,
-                    realm=database,
-                    stores=core.stores(),
-                    registry=core.registry,
-                )
-            except UsageError as error:
-                problem = str(error)
-            else:
-                self._own.append(server)
-                return server
-        else:
-            problem = "its users are those of PLAIN and MONGODB-OIDC"
-        raise ConfigError(
-            f"{printable(database, 64)!r} cannot be a database of users: {problem}",
-            key="profiles.mongodb.databases",
-        )
 
     async def close(self) -> None:
         """Stop listening and send every client away. Idempotent."""
@@ -169,6 +142,24 @@ class MongodbServer(StreamServer[ClientTask]):
             raise AuthenticationError(detail=problem)
         return server
 
+    def external_problem(self, name: str) -> str | None:
+        """Why a user of the stores cannot be `name` at "$external"; None: there is no reason.
+
+        Raises:
+            ConfigError: the identity providers are wrong, and nobody knows whose names are theirs.
+        """
+        realm = UserName.parse(name).realm
+        if self.databases.get(realm, self.server) is not self.server:
+            return f"{printable(name, 80)!r} is a user of the database {realm!r}"
+        prefix, slash, _ = name.partition("/")
+        if slash:
+            from sasl_tokens.manager import idp_manager
+
+            providers = idp_manager(self.server.utils).providers
+            if any(each.config.auth_name_prefix == prefix for each in providers):
+                return f"{printable(name, 80)!r} is the name of who bears a token of {prefix!r}"
+        return None
+
     def reload_providers(self, providers: list[object] | str) -> None:
         """Replace the identity providers.
 
@@ -196,7 +187,9 @@ class MongodbServer(StreamServer[ClientTask]):
         """Whether one more client has a place, be it that another loses its own.
 
         A driver's monitor never logs in, so that those who only wait cannot all be sent away
-        after a while. Here they could keep out who wants to log in.
+        after a while. Here they could keep out who wants to log in: of those who lose least by
+        it, the one that has waited longest goes. Who has just come is no worse than a monitor,
+        or else those that said hello once would have each newcomer sent away by the next.
         """
         present = [(task, each) for task, each in self._clients.items() if not each.dismissed]
         if len(present) < self.max_connections:
@@ -204,10 +197,61 @@ class MongodbServer(StreamServer[ClientTask]):
         waiting = [(task, each) for task, each in present if not each.authenticated]
         if not waiting:
             return False
-        task, client = min(waiting, key=lambda pair: pair[1].waiting_since)
+        silent_since = asyncio.get_running_loop().time() - SILENT_SECONDS
+
+        def loses(client: ClientTask) -> tuple[int, float]:
+            if client.exchanging:
+                return 2, client.waiting_since
+            silent = not client.spoken and client.waiting_since <= silent_since
+            return 0 if silent else 1, client.waiting_since
+
+        task, client = min(waiting, key=lambda pair: loses(pair[1]))
         client.dismissed = True
         _ = task.cancel()
         return True
+
+
+def _read(option: str, text: str, read: Callable[[str], T]) -> T:
+    """What `read` makes of a text in the list `option` of our table.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return read(text)
+    except UsageError as error:
+        problem = str(error)
+    raise ConfigError(f"{printable(text, 80)!r}: {problem}", key=f"profiles.mongodb.{option}")
+
+
+def _server_of(server: Server, database: str) -> Server:
+    """A Server for the users of `database`, with the stores and the settings of `server`.
+
+    It lets in nobody else: the core asks before it says that somebody is in.
+    """
+    from sasl_core.aio import Server
+
+    def authorize(authid: str, authzid: str, _properties: PropertyContext) -> Decision:
+        if UserName.parse(authid).realm != database:
+            raise another_database(authid, database)
+        return Decision.PERMIT if authid == authzid else Decision.DENY
+
+    core = server.core
+    scram = [f"SCRAM-{name}" for name in core.scram_hashes]
+    only: dict[str, object] = {
+        "mech_list": [name for name in scram if name in MECHANISMS],
+        "scram_hashes": list(core.scram_hashes),
+    }
+    return Server(
+        core.service,
+        core.host,
+        config=core.configuration.overlaid(only),
+        appname=core.appname,
+        realm=database,
+        stores=core.stores(),
+        registry=core.registry,
+        authorize=authorize,
+    )
 
 
 def _offer(server: Server, facts: ConnectionFacts) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from sasl_profiles.mongodb.codes import Failure
     from sasl_profiles.mongodb.events import Event, Limits, Login
-    from sasl_profiles.mongodb.exchange import Start
+    from sasl_profiles.mongodb.exchange import Payload, Start
 
 __all__ = ["Conversation", "State", "Underway"]
 
@@ -58,7 +58,10 @@ class State(Enum):
 
 @record
 class Underway:
-    """An exchange that goes on. `speculative`: it began inside of a hello."""
+    """An exchange that goes on. `speculative`: it began inside of a hello.
+
+    `as_text`: its last message had its payload as text.
+    """
 
     as_text: bool
     speculative: bool
@@ -67,13 +70,16 @@ class Underway:
 class Conversation(ABC):
     """The state of one connection; a subclass brings the commands.
 
+    `embedded`: somebody takes the commands that are not known here.
     `login`: who is logged in, None for nobody. `exchanging`: an exchange is under way.
     `progress` counts the messages that the client completed: a driver's idle time runs from
     its last change.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, embedded: bool) -> None:
         self._limits = limits
+        # Longest message of who is logged in: large ones are taken for somebody who wants them.
+        self._message_size = limits.message_size if embedded else limits.login_message_size
         self._reader = RequestReader()
         self._out = bytearray()
         self._pending: Event | None = None
@@ -183,8 +189,7 @@ class Conversation(ABC):
 
     def _read(self) -> bool:
         """Deal with one message; False when there is none yet."""
-        limits = self._limits
-        limit = limits.message_size if self.authenticated else limits.login_message_size
+        limit = self._message_size if self.authenticated else self._limits.login_message_size
         try:
             request = self._reader.next_request(limit)
         except PeerError:
@@ -222,6 +227,11 @@ class Conversation(ABC):
         """An exchange begins, inside of this hello if there is one."""
         self._underway = Underway(start.payload.as_text, hello is not None)
         self._hello = hello
+        self._state = State.WAIT_AUTH
+
+    def _go_on_with_auth(self, payload: Payload, underway: Underway) -> None:
+        """An exchange goes on with this message of the client's."""
+        self._underway = Underway(payload.as_text, underway.speculative)
         self._state = State.WAIT_AUTH
 
     def _finish_auth(self, answer: dict[str, object]) -> None:
