@@ -274,17 +274,19 @@ def set_password(
     password: str | None,
     flags: SetpassFlag,
     current: str | None = None,
+    *,
+    exact: bool = False,
 ) -> Needs[SetpassReport]:
     """Set, or with DISABLE take away, a user's password everywhere (G19).
 
     Asks each mechanism with secrets of its own (with CURMECH_ONLY, `current` alone) for
     the properties to keep, then writes them and the user in one change. `identity` is
-    canonical.
+    canonical. `exact`: it is a name of logins by token, whose account may be made to be locked.
 
     Raises:
-        UsageError: an empty password without DISABLE, CREATE with DISABLE, a password
-            that SASLprep refuses, or CURMECH_ONLY of no mechanism, or of one that keeps
-            no secret.
+        UsageError: an empty password without DISABLE, one with DISABLE, CREATE with DISABLE
+            unless `exact`, a password that SASLprep refuses, or CURMECH_ONLY of no mechanism,
+            or of one that keeps no secret.
         BackendError: neither a mechanism nor a store would keep the password.
     """
     if not is_a(password, (str, type(None))):
@@ -293,7 +295,7 @@ def set_password(
     if only is not (current is not None):
         raise UsageError("CURMECH_ONLY and the name of a mechanism go together")
     disable = bool(flags & SetpassFlag.DISABLE)
-    if disable and flags & SetpassFlag.CREATE:
+    if disable and flags & SetpassFlag.CREATE and not exact:
         raise UsageError("CREATE and DISABLE exclude each other")
     if not password and not disable:
         raise UsageError("the password is empty; to lock the user, use DISABLE")
@@ -343,6 +345,7 @@ def set_password(
         replace_verifiers=not disable and not only,
         # A new password is no pardon: only whoever makes users lets one in again.
         disabled=True if disable else False if flags & SetpassFlag.CREATE else None,
+        # With DISABLE: locked from the start, and without a secret.
         create=bool(flags & SetpassFlag.CREATE),
         exist_ok=True,
     )

@@ -25,6 +25,7 @@ from sasl_core.properties import PropertyContext
 from sasl_core.results import Result
 
 if TYPE_CHECKING:
+    from sasl_core.token import ValidatedToken
     from sasl_core.verifier import ScramVerifier
 
 __all__ = [
@@ -144,10 +145,10 @@ class User(Sealed):
     """A user as this exchange canonicalised it: the answer that a mechanism gets.
 
     Bound by identity to the context that made it. `authid` proves, `authzid` acts (equal
-    to `authid` when the client named none).
+    to `authid` when the client named none). `token`: who it is rests on that, if on any.
     """
 
-    __slots__ = ("_properties", "authid", "authzid", "found", "requested")
+    __slots__ = ("_properties", "authid", "authzid", "found", "requested", "token")
 
     def __init__(
         self, authid: str, authzid: str, found: Found, requested: tuple[str, ...] = ()
@@ -158,6 +159,7 @@ class User(Sealed):
         self.found = found
         self.requested = requested
         self._properties: PropertyContext | None = None
+        self.token: ValidatedToken | None = None
 
     @property
     def properties(self) -> PropertyContext:

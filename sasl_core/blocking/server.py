@@ -234,7 +234,8 @@ class Server:
         CREATE makes the user; DISABLE (with no password) locks it; NOPLAIN keeps no
         plaintext anywhere; CURMECH_ONLY sets the secret of `mechanism` alone. `exact`: the
         name is taken as it stands, as that of a login by access token is, and goes to no
-        canonicaliser. The report says what each target did; its `ok` is whether all went well.
+        canonicaliser; such a user may be made locked, by CREATE and DISABLE. The report says
+        what each target did; its `ok` is whether all went well.
 
         Raises:
             UsageError: flags that exclude each other, an unusable name or password.
@@ -245,7 +246,7 @@ class Server:
             self._core.check_open()
             identity = canonical(self._core, user, exact=exact)
             report = self._runner.run(
-                accounts.set_password(self._core, identity, password, flags, mechanism)
+                accounts.set_password(self._core, identity, password, flags, mechanism, exact=exact)
             )
             self._core.audit("setpass", report.result, authid=identity)
             return report

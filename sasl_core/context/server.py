@@ -47,7 +47,7 @@ __all__ = ["ServerContext"]
 # The store says who that is; anything else that a look-up can say is a refusal.
 KNOWN = frozenset({Result.OK, Result.NOVERIFY})
 INVALID_PROOF = b"e=invalid-proof"
-NEVER_GRANTED = frozenset({PASSWORD, VERIFIERS, HASHES})
+NEVER_GRANTED = frozenset(name.casefold() for name in (PASSWORD, VERIFIERS, HASHES))
 SECRETS = tuple(star + name for star in ("*", "") for name in (PASSWORD, VERIFIERS, HASHES))
 
 # Why a decoy was given, and what the administrator is told.
@@ -61,6 +61,22 @@ _WHY = {result: (f"the store says {result.name} of user", result) for result in 
 }
 
 
+def stands(token: ValidatedToken, now: float) -> bool:
+    """What `token` says of itself, which has to be a plain yes or no.
+
+    Raises:
+        PluginError: it is neither: a coroutine, say, which would pass for a yes.
+    """
+    answer: object = token.valid(now)
+    if answer is True or answer is False:
+        return answer
+    close = getattr(answer, "close", None)
+    if callable(close):
+        _ = close()
+    kind = type(answer).__name__
+    raise PluginError(type(token).__name__, "", f"valid() returned {kind}, not a bool")
+
+
 def take_grants(
     user: User,
     token: ValidatedToken,
@@ -72,10 +88,17 @@ def take_grants(
         PluginError: it grants what is no property, or what only a store may say.
     """
     grants = dict(token.grants)
-    if not NEVER_GRANTED.isdisjoint(grants) or (ROLES in grants and token.needs_account):
+    if ROLES in grants and token.needs_account:
         raise _no_grant(token)
     for name, values in grants.items():
-        if type(name) is not str or not name or name[0] == "*" or type(values) is not tuple:
+        if (
+            type(name) is not str
+            or not name.isprintable()
+            or not name
+            or name[0] == "*"
+            or name.casefold() in NEVER_GRANTED
+            or type(values) is not tuple
+        ):
             raise _no_grant(token)
         for value in values:
             if type(value) is not bytes:
@@ -164,7 +187,6 @@ class ServerContext(Context["ServerCore"]):
         *,
         externally: bool = False,
         anonymous: bool = False,
-        token: ValidatedToken | None = None,
     ) -> Verified:
         """The one place where a server's `Verified` is made."""
         if user is not self.user:
@@ -177,7 +199,7 @@ class ServerContext(Context["ServerCore"]):
                 self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
             if result not in KNOWN and result is not Result.NOUSER:
                 self.refuse(f"the store says {result.name} of user {user.authid!r}", result=result)
-        return Verified(MINT, self, user, how, anonymous=anonymous, token=token)
+        return Verified(MINT, self, user, how, anonymous=anonymous, token=user.token)
 
     # --- who it is ---------------------------------------------------------------
 
@@ -349,7 +371,7 @@ class ServerContext(Context["ServerCore"]):
 
         if not is_a(validated, ValidatedToken):
             raise UsageError("accept_token takes a ValidatedToken")
-        if not validated.valid(self.utils.clock()):
+        if not stands(validated, self.utils.clock()):
             self.refuse("the token has expired, or its key has changed", result=Result.EXPIRED)
         principal = validated.principal
         if not principal or len(principal) > NAME_LIMIT or not principal.isprintable():
@@ -360,8 +382,10 @@ class ServerContext(Context["ServerCore"]):
         if authzid and authzid != principal:
             acting = self._core.identity(authzid, AUTHZID)
         self.user = user = User(principal, acting, _UNVERIFIED)
+        # Whatever else the mechanism checks of that user, it is the token's.
+        user.token = validated
         take_grants(user, validated)
-        return self._grant(user, f"token:{validated.issuer}", externally=True, token=validated)
+        return self._grant(user, f"token:{validated.issuer}", externally=True)
 
     def attest(self, user: User, *, how: str) -> Verified:
         """Vouch for `user` on the mechanism's own authority, because it checked by itself.

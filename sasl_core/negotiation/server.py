@@ -449,15 +449,18 @@ class ServerNegotiation(Identities):
     def _report(self, error: SaslError) -> None:
         context = self._current()
         user = None if context is None else context.user
-        result = error.result
+        result, detail = error.result, error.detail
         if context is not None and context.true_result is not None:
             result = context.true_result
+        if error.code != error.default_code:
+            # What the pages of documentation are keyed by.
+            detail = f"{error.code}: {detail}"
         self._audit(
             None,
             result,
             None if user is None else user.authid,
             None if user is None else user.authzid,
-            error.detail,
+            detail,
         )
 
     def _audit(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sasl_core import accounts
 from sasl_core._checks import is_a
+from sasl_core.context.server import stands as token_stands
 from sasl_core.context.server import take_grants
 from sasl_core.errors import AuthenticationError, PluginError, SaslError, UsageError
 from sasl_core.exchange import foreign
@@ -37,14 +38,13 @@ def stands(core: ServerCore, context: ServerContext) -> bool:
     token: ValidatedToken | None = getattr(context, "token", None)
     if token is None:
         return True
-    return not getattr(context, "lapsed", False) and _valid(core, context, token)
-
-
-def _valid(core: ServerCore, context: ServerContext, token: ValidatedToken) -> bool:
+    if getattr(context, "lapsed", False):
+        return False
     try:
-        return bool(token.valid(context.utils.clock()))
+        return token_stands(token, context.utils.clock())
     except Exception as error:  # noqa: BLE001 - a stranger's class; it lets nobody stand.
-        core.log_failure("whether a token is valid", foreign(error, context.mechanism))
+        failure = error if isinstance(error, SaslError) else foreign(error, context.mechanism)
+        core.log_failure("whether a token is valid", failure)
         return False
 
 
@@ -58,21 +58,25 @@ def revalidate(
     token: ValidatedToken | None = getattr(context, "token", None)
     if token is None:
         return None
-    if getattr(context, "lapsed", False):
-        return AuthenticationError(detail="the login was refused by an earlier revalidation")
     try:
+        _refuse_lapsed(context)
         fresh = yield from token.revalidate()
         if not is_a(fresh, ValidatedToken):
             kind = type(fresh).__name__
             raise PluginError(context.mechanism, "", f"a token was revalidated as a {kind}")
         if fresh.principal != token.principal or fresh.issuer != token.issuer:
             raise AuthenticationError(detail="the token names another principal than it did")
-        if not _valid(core, context, fresh):
+        if not token_stands(fresh, context.utils.clock()):
             raise AuthenticationError(detail="the token has expired", result=Result.EXPIRED)
         roles = yield from _accounts(core, user, fresh)
         if not session.done:
             raise UsageError("the session was closed while it was revalidated", code="closed")
-        take_grants(user, fresh, token.grants)
+        # Another revalidation may have ended since this one began.
+        _refuse_lapsed(context)
+        before = dict(context.token.grants)
+        if context.token.needs_account:
+            before[ROLES] = ()
+        take_grants(user, fresh, before)
     except AuthenticationError as error:
         context.lapsed = True
         return error
@@ -84,6 +88,11 @@ def revalidate(
     if roles is not None:
         user.properties.grant({ROLES: roles}, bare=user.authid == user.authzid)
     return None
+
+
+def _refuse_lapsed(context: ServerContext) -> None:
+    if getattr(context, "lapsed", False):
+        raise AuthenticationError(detail="the login was refused by an earlier revalidation")
 
 
 def _accounts(

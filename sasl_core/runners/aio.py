@@ -80,11 +80,12 @@ GRACE = 0.5
 class _Pool:
     """An executor that `Once` can close."""
 
-    def __init__(self, threads: int, name: str) -> None:
+    def __init__(self, threads: int, name: str, *, waits: bool) -> None:
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._waits = waits
 
     def close(self) -> None:
-        self.executor.shutdown(wait=True, cancel_futures=True)
+        self.executor.shutdown(wait=self._waits, cancel_futures=True)
 
 
 class AsyncRunner:
@@ -264,7 +265,10 @@ class AsyncRunner:
         pool = self.core.once.get(
             ("executor", kind),
             lambda: _Pool(
-                (os.cpu_count() or 1) if kind == DERIVE else WAITING_THREADS, f"sasl-{kind}"
+                (os.cpu_count() or 1) if kind == DERIVE else WAITING_THREADS,
+                f"sasl-{kind}",
+                # A request ends by its deadline, and nobody is there any more to hear of it.
+                waits=not kind.startswith("http"),
             ),
         )
         task = asyncio.current_task()

@@ -1,11 +1,11 @@
 """One piece of work that all who want it at the same time share.
 
 Invariants:
-- At most one runs at a time; whoever comes meanwhile waits, and gets the same outcome.
+- At most one runs at a time; whoever comes meanwhile waits, and gets the same outcome. Only where
+  a Flight says after how long work is stale, another may begin beside what nobody goes on with.
 - Nobody waits longer than they said, whatever became of whoever does the work.
 - Work that was given up (its exchange was closed, its task cancelled) is taken over by one
-  of those who wait. Work that nobody goes on with is done anew by whoever comes when it is
-  older than they would wait.
+  of those who wait.
 """
 
 from __future__ import annotations
@@ -55,11 +55,14 @@ class _Run(Generic[T]):
 class Flight(Generic[T]):
     """Shares the work of generators that all give the same, an HTTP request say."""
 
-    __slots__ = ("_lock", "_run")
+    __slots__ = ("_lock", "_run", "_stale_after")
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, stale_after: float | None = None) -> None:
+        """`stale_after`: after so many seconds work counts as given up, though nobody says so."""
+        # The collector may close work that was given up while this very thread holds the lock.
+        self._lock = threading.RLock()
         self._run: _Run[T] | None = None
+        self._stale_after = stale_after
 
     def join(self, make: Callable[[], Needs[T]], wait: float) -> Needs[T]:
         """What the generator that `make` makes returns; made only if none is under way.
@@ -72,12 +75,15 @@ class Flight(Generic[T]):
             BackendError: somebody else's failed so, or did not end in time.
         """
         end = time.monotonic() + wait
+        stale = self._stale_after
         while True:
+            # Made before the lock is taken, for it may set the collector going.
+            fresh: _Run[T] = _Run()
             with self._lock:
                 run = self._run
-                leads = run is None or time.monotonic() - run.begin > wait
+                leads = run is None or (stale is not None and fresh.begin - run.begin > stale)
                 if leads or run is None:
-                    run = self._run = _Run()
+                    run = self._run = fresh
             if leads:
                 return (yield from self._lead(run, make))
             left = max(0.0, end - time.monotonic())

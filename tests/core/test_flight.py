@@ -196,14 +196,54 @@ def test_work_that_gives_none_is_shared_too() -> None:
 
 
 def test_work_that_nobody_goes_on_with_is_done_anew() -> None:
-    """A raw driver that lets a need lie holds others up for as long as they would wait."""
-    work, flight = Work(), Flight[object]()
+    """A raw driver that lets a need lie holds others up until the work is stale."""
+    work, flight = Work(), Flight[object](stale_after=0.05)
     leader: Any = flight.join(work, 5)
     next(leader)
-    time.sleep(0.06)
     work.gate.set()
+    with pytest.raises(BackendError):
+        run(flight.join(work, 0.01))
+    time.sleep(0.06)
     assert run(flight.join(work, 0.05)) == "value"
     assert work.times == 2
     leader.close()
     assert run(flight.join(work, 5)) == "value"
     assert work.times == 3
+
+
+def test_work_without_an_age_is_never_stale() -> None:
+    """Then nobody begins beside it, however long it takes."""
+    work, flight = Work(), Flight[object]()
+    leader: Any = flight.join(work, 5)
+    next(leader)
+    time.sleep(0.03)
+    for wait in (0.0, 0.01):
+        with pytest.raises(BackendError):
+            run(flight.join(work, wait))
+    assert work.times == 1
+    leader.close()
+
+
+def test_the_collector_may_close_a_leader_under_the_lock() -> None:
+    """Whoever gives work up in a thread that joins at that moment does not wait for itself."""
+    work, flight = Work(), Flight[object]()
+    leader: Any = flight.join(work, 5)
+    next(leader)
+
+    class Lock:
+        def __enter__(self) -> None:
+            real.__enter__()
+            flight._lock = real
+            leader.close()
+
+        def __exit__(self, *exception: object) -> None:
+            real.__exit__(None, None, None)
+
+    real: Any = flight._lock
+    flight._lock = Lock()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    done: list[object] = []
+    work.gate.set()
+    thread = threading.Thread(target=lambda: done.append(run(flight.join(work, 1))), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert done == ["value"]

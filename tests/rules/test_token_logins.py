@@ -21,7 +21,7 @@ from sasl_core import (
     UsageError,
     UserName,
 )
-from sasl_core.plugin import NeedPeer, Needs, Success, ValidatedToken
+from sasl_core.plugin import Blocking, NeedCall, NeedPeer, Needs, Success, ValidatedToken
 from toys import OPEN, PROXY, SpyStore, server_plug
 
 PERMIT = {"authorize": lambda *_: Decision.PERMIT}
@@ -221,6 +221,14 @@ def test_an_account_by_its_exact_name(driver: Driver, toys: Any, realm: str) -> 
     for bad in ("", "a\nb", "x" * 1025):
         with pytest.raises(UsageError):
             setpass(bad, "x")
+    # Somebody who has no account yet is locked out by one that is made locked.
+    token.name = "idp/eve"
+    token.wants_account = False
+    server.session().start("TOY", b"x")
+    assert setpass("idp/eve", None, SetpassFlag.DISABLE).result is Result.NOUSER
+    assert setpass("idp/eve", None, SetpassFlag.DISABLE | SetpassFlag.CREATE).ok
+    with pytest.raises(AuthenticationError):
+        server.session().start("TOY", b"x")
 
 
 def test_roles_of_the_stores(bearing: Any) -> None:
@@ -386,6 +394,8 @@ def test_a_token_that_was_not_used_vouches_for_nobody(driver: Driver, toys: Any)
         {"userPassword": (b"x",)},
         {"authPassword": (b"x",)},
         {"passwordHash": (b"x",)},
+        {"USERPASSWORD": (b"x",)},
+        {"a\0b": (b"x",)},
     ],
     ids=repr,
 )
@@ -460,6 +470,103 @@ def test_a_revalidation_looks_at_whom_the_bearer_acts_as(bearing: Any, driver: D
         ("revalidate", Result.DISABLED),
     ]
     assert "DISABLED" in session.error_detail
+
+
+def test_a_second_check_is_still_the_tokens(driver: Driver, toys: Any) -> None:
+    """A mechanism that asks for a second factor of the token's user lets in by both."""
+    token = Token(needs_account=True)
+
+    def converse(ctx: Any) -> Needs[Success]:
+        _ = yield from NeedPeer()
+        verified = ctx.accept_token(token)
+        return Success(ctx.verify_equal(verified.user, b"123456", b"123456", how="otp"))
+
+    toys.mechanism(server_plug("TOY", converse, features=PROXY))
+    server = driver.server(OPEN, stores=[SpyStore()], registry=toys.registry())
+    session = server.session()
+    with pytest.raises(AuthenticationError):
+        session.start("TOY", b"x")
+    token.wants_account = False
+    session = server.session()
+    session.start("TOY", b"x")
+    assert session.valid()
+    token.stands = False
+    assert not session.valid()
+
+
+def test_a_yes_is_plain(bearing: Any, driver: Driver, caplog: Any) -> None:
+    """What is neither True nor False, a coroutine say, is a fault and no yes."""
+
+    class Later(Token):
+        def valid(self, now: float) -> Any:
+            async def answer() -> bool:
+                return False
+
+            return answer() if self.later else True
+
+        later = True
+
+    token = Later()
+    with pytest.raises(PluginError, match="coroutine"):
+        bearing(token).start("TOY", b"x")
+    token.later = False
+    session = bearing(token)
+    session.start("TOY", b"x")
+    token.again = token
+    token.later = True
+    assert not session.valid()
+    with pytest.raises(PluginError, match="coroutine"):
+        again(driver, session)
+    token.later = False
+    assert session.valid()
+
+
+@pytest.mark.parametrize("driver", ["raw"], indirect=True)
+def test_two_revalidations_at_once(bearing: Any) -> None:
+    """A refusal of the one ends the other; grants are taken back from whoever gave them last."""
+    token = Token(grants={"roles": (b"old",)})
+    for refused in (False, True):
+        session = bearing(token)
+        session.start("TOY", b"x")
+        first = session.negotiation.revalidation()
+        second = session.negotiation.revalidation()
+        results: list[object] = []
+
+        class Waits(Token):
+            def revalidate(self) -> Needs[ValidatedToken]:
+                yield from NeedCall(lambda: None, Blocking.REMOTE)
+                if isinstance(self.again, SaslError):
+                    raise self.again
+                assert self.again is not None
+                return self.again
+
+        slow = Waits(grants={"roles": (b"old",)})
+        session.negotiation._context.token = slow
+        slow.again = Token(grants={"extra": (b"admin",)})
+        _ = list(zip(range(1), second, strict=False))
+        slow.again = AuthenticationError(detail="no") if refused else Token(grants={})
+        results.append(session.supplier.run(first))
+        slow.again = Token(grants={"database": (b"d",)})
+        results.append(session.supplier.run(_resumed(second)))
+        get = session.properties.get
+        if refused:
+            assert all(isinstance(result, AuthenticationError) for result in results)
+            assert get("roles") == (b"old",)
+            assert not session.valid()
+        else:
+            assert results == [None, None]
+            assert (get("roles"), get("database")) == ((), (b"d",))
+
+
+def _resumed(body: Any) -> Needs[object]:
+    """A body whose first need has been asked."""
+    yield from ()
+    try:
+        need = body.send(None)
+        while True:
+            need = body.send((yield need))
+    except StopIteration as end:
+        return end.value
 
 
 def test_other_logins_stand(driver: Driver, toys: Any) -> None:
