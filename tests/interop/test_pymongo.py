@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pymongo
@@ -209,6 +211,32 @@ def test_it_logs_in_again_by_itself(
         assert len(machine.contexts) == times
         assert client.admin.command("hello")["connectionId"] == number
     assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+
+
+def test_the_example_of_the_page_logs_in(
+    service: MongoService,
+    issuer: FakeIssuer,
+    tls: ServerTls | None,
+    certificate: Tls,
+    tmp_path: Path,
+) -> None:
+    """The callback in docs/mongodb.md, unchanged; a renewed token is read when it is due."""
+    page = Path(__file__).parents[2] / "docs" / "mongodb.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (each for each in blocks if "OIDC_CALLBACK" in each)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - it is our own page.
+    file = tmp_path / "token"
+    file.write_text(f"{issuer.sign(sub='nightly', groups=[])}\n")
+    options: dict[str, Any] = {}
+    if tls is not None:
+        options = {"tls": True, "tlsCAFile": str(certificate.certificate)}
+    with names["connect"]("localhost", service.address[1], str(file), **options) as client:
+        assert who(client)[0] == [{"user": "okta/nightly", "db": "$external"}]
+        service.expire_tokens()
+        file.write_text(issuer.sign(sub="daily", groups=[]))
+        assert who(client)[0] == [{"user": "okta/daily", "db": "$external"}]
+    service.settle()
 
 
 @BOTH

@@ -38,9 +38,10 @@ from mongodb_kit import (
 from sasl_auxprop.memory import MemoryStore
 from sasl_core import BindingPolicy
 from sasl_core.aio import Server
-from sasl_core.plugin import BackendError, Layer, UsageError
+from sasl_core.plugin import BackendError, Layer, UsageError, record
 from sasl_profiles import mongodb
 from sasl_profiles.mongodb import Command, Limits, MongodbServer
+from sasl_profiles.mongodb.room import BEGUN_SECONDS, FRESH_SECONDS, Rank, rank
 from sasl_tls import ServerTls
 from token_kit import FakeIssuer
 
@@ -50,6 +51,11 @@ FAILED = {
     "code": 18,
     "codeName": "AuthenticationFailed",
 }
+
+FIRST = b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO"
+"""The first message of SCRAM's, of a client that may never send the second."""
+
+START = {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": FIRST}
 
 
 @pytest.fixture
@@ -606,31 +612,27 @@ def test_a_place_is_made_for_a_newcomer(serve: Serve) -> None:
     service.settle()
 
 
-def test_who_makes_room_for_a_newcomer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_makes_room_for_a_newcomer(serve: Serve) -> None:
     """Who says nothing, then who asks without logging in, and an exchange at last."""
-    monkeypatch.setattr("sasl_profiles.mongodb.server.SILENT_SECONDS", 0.0)
     service = serve(max_connections=4)
     with contextlib.ExitStack() as stack:
 
         def connect() -> MongoPeer:
             return stack.enter_context(service.connect())
 
-        begun, monitor, user = (connect() for _ in range(3))
+        begun, silent, monitor, user = (connect() for _ in range(4))
         with Scram() as scram:
             first = begun.start("SCRAM-SHA-256", scram.first, skipEmptyExchange=True)
             assert monitor.ask({"hello": 1})["ok"] == 1.0
             assert user.plain()["done"] is True
-            silent = connect()
-            other = connect()
-            assert other.ask({"hello": 1})["ok"] == 1.0
-            # It has waited the shortest.
+            service.pass_time(BEGUN_SECONDS)
+            assert connect().plain()["done"] is True
             assert silent.hung_up()
             assert connect().plain()["done"] is True
             assert monitor.hung_up()
-            assert connect().plain()["done"] is True
-            assert other.hung_up()
             # It has waited longest, and went on all the same.
             assert begun.go_on(scram.answer(first["payload"]))["done"] is True
+        # Now all of them are logged in.
         assert connect().hung_up()
     service.settle()
 
@@ -640,7 +642,7 @@ def test_an_exchange_makes_room_when_nobody_else_can(serve: Serve) -> None:
     service = serve(max_connections=2)
     with service.connect() as first, service.connect() as second:
         for peer in (first, second):
-            assert peer.start("SCRAM-SHA-256", b"n,,n=tim,r=rOprNGfwEbeRWgbNEkqO")["ok"] == 1.0
+            assert peer.start("SCRAM-SHA-256", FIRST)["ok"] == 1.0
         with service.connect() as newcomer:
             assert newcomer.plain()["done"] is True
             assert first.hung_up()
@@ -660,6 +662,119 @@ def test_who_has_just_come_may_speak_first(serve: Serve) -> None:
             assert idle.hung_up()
             assert fresh.plain()["done"] is True
     service.settle()
+
+
+# How old those are that hold connections, and what they have sent there.
+HOLDERS = [
+    ([], 0.0),
+    ([], FRESH_SECONDS),
+    ([{"hello": 1}], 0.0),
+    ([{"hello": 1}], FRESH_SECONDS),
+    ([START], 0.0),
+    ([START], FRESH_SECONDS),
+    ([START], BEGUN_SECONDS),
+]
+
+
+@pytest.mark.parametrize(("held", "age"), HOLDERS)
+def test_who_holds_connections_keeps_nobody_out(
+    serve: Serve, held: list[dict[str, Any]], age: float
+) -> None:
+    """While others come without a pause, each login begins and ends well."""
+    places = 12
+    service = serve(max_connections=places)
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> MongoPeer:
+            return stack.enter_context(service.connect())
+
+        for peer in [connect() for _ in range(places - 1)]:
+            for command in held:
+                assert peer.ask(command)["ok"] == 1.0
+        service.await_connections(places - 1)
+        service.pass_time(age)
+        for _ in range(5):
+            peer = connect()
+            for _ in range(3):
+                connect()
+            assert peer.ask({"hello": 1})["ok"] == 1.0
+            for _ in range(3):
+                connect()
+            with Scram() as scram:
+                first = peer.start("SCRAM-SHA-256", scram.first, skipEmptyExchange=True)
+                for _ in range(3):
+                    connect()
+                assert peer.go_on(scram.answer(first["payload"]))["done"] is True
+            peer.close()
+    service.settle()
+
+
+def test_an_exchange_is_protected_once(serve: Serve) -> None:
+    """Who begins another before the time is over does not hold on to the place by it."""
+    service = serve(max_connections=2)
+    with contextlib.ExitStack() as stack:
+        holder = stack.enter_context(service.connect())
+        assert holder.ask(START)["ok"] == 1.0
+        service.pass_time(BEGUN_SECONDS)
+        fresh = stack.enter_context(service.connect())
+        assert fresh.ask({"hello": 1})["ok"] == 1.0
+        # The first of these ends the exchange. Of the two it is now the holder who spoke last.
+        assert [holder.ask(START)["ok"] for _ in range(2)] == [0.0, 1.0]
+        newcomer = stack.enter_context(service.connect())
+        assert newcomer.ask({"hello": 1})["ok"] == 1.0
+        assert holder.hung_up()
+        assert fresh.plain()["done"] is True
+    service.settle()
+
+
+def test_who_has_just_begun_is_protected_however_old(serve: Serve) -> None:
+    """A connection that was idle for long logs in while others come."""
+    service = serve(max_connections=3)
+    with contextlib.ExitStack() as stack:
+        late, holder = (stack.enter_context(service.connect()) for _ in range(2))
+        assert holder.ask(START)["ok"] == 1.0
+        service.pass_time(BEGUN_SECONDS)
+        with Scram() as scram:
+            first = late.start("SCRAM-SHA-256", scram.first, skipEmptyExchange=True)
+            assert holder.ask({"ping": 1})["ok"] == 1.0
+            for _ in range(2):
+                assert stack.enter_context(service.connect()).ask({"hello": 1})["ok"] == 1.0
+            assert holder.hung_up()
+            assert late.go_on(scram.answer(first["payload"]))["done"] is True
+    service.settle()
+
+
+@record
+class Seen:
+    """A client, as the rule sees it."""
+
+    born: float = 0.0
+    first_exchange: float | None = None
+    spoken: bool = True
+    exchanging: bool = False
+    waiting_since: float = 0.0
+
+
+NEVER_SPOKEN = Seen(spoken=False)
+STEPPING = Seen(first_exchange=20.0, exchanging=True)
+
+RANKS = [
+    (NEVER_SPOKEN, 4.9, Rank.PROTECTED),
+    (NEVER_SPOKEN, 5.0, Rank.SILENT),
+    (Seen(), 4.9, Rank.PROTECTED),
+    (Seen(), 5.0, Rank.IDLE),
+    (Seen(waiting_since=99.0), 100.0, Rank.IDLE),
+    (STEPPING, 29.9, Rank.PROTECTED),
+    (STEPPING, 30.0, Rank.EXCHANGING),
+    # The login failed, or was given up.
+    (Seen(first_exchange=20.0), 21.0, Rank.IDLE),
+]
+
+
+@pytest.mark.parametrize(("seen", "now", "expected"), RANKS)
+def test_the_rank_of_a_client(seen: Seen, now: float, expected: Rank) -> None:
+    """At the end of its time protection is over, and then what it does counts."""
+    assert rank(seen, now) == (expected, seen.waiting_since)
 
 
 def test_closing_sends_everybody_away(serve: Serve) -> None:

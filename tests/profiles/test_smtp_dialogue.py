@@ -520,7 +520,9 @@ def test_a_servers_words_are_shown() -> None:
     with pytest.raises(MechanismError) as caught:
         script.run(dialogue.login(["PLAIN"]))
     script.run(dialogue.quit())
-    assert caught.value.detail == "AUTH: 504 5.5.4 AUTH PLAIN is unavailable"
+    assert caught.value.detail == (
+        "the server answered AUTH with 504 5.5.4 AUTH PLAIN is unavailable"
+    )
     assert events[-3:] == [
         TraceEvent("S", "504 5.5.4 AUTH PLAIN is unavailable"),
         TraceEvent("C", "QUIT"),

@@ -82,11 +82,20 @@ class CountedServer(Server):
         return session
 
 
+class SkewedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock is `skew` seconds fast."""
+
+    skew = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skew
+
+
 class MongoService:
     """A MongoDB server with its own event loop in a thread."""
 
     def __init__(self, **options: Any) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = SkewedLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         try:
@@ -125,6 +134,14 @@ class MongoService:
         """Run a coroutine on the server's loop."""
         return asyncio.run_coroutine_threadsafe(body, self._loop).result(30)
 
+    def pass_time(self, seconds: float) -> None:
+        """Let the server believe that so much time has passed."""
+
+        async def skew() -> None:
+            self._loop.skew += seconds
+
+        self.run(skew())
+
     def give_digest(self, user: str = "tim", password: str = PASSWORD) -> None:
         """Set the verifier by which MongoDB's clients log in with SCRAM-SHA-1."""
         text = digest(user, password)
@@ -139,10 +156,14 @@ class MongoService:
         _ = self.issuer.rotate()
         assert self.run(self.sasl.run(idp_manager(self.sasl.utils).refresh_keys())) == ()
 
-    async def _idle(self) -> None:
+    async def _count(self, connections: int) -> None:
         async with asyncio.timeout(10):
-            while self.mongo.connections:  # noqa: ASYNC110 - a counter, not an event.
+            while self.mongo.connections != connections:  # noqa: ASYNC110 - a counter, no event.
                 await asyncio.sleep(0.005)
+
+    def await_connections(self, connections: int) -> None:
+        """Wait until so many clients are there: a connection is made before it is accepted."""
+        self.run(self._count(connections))
 
     @property
     def open_sessions(self) -> int:
@@ -151,7 +172,7 @@ class MongoService:
 
     def settle(self) -> None:
         """Wait until no client is connected; every session must have been closed."""
-        self.run(self._idle())
+        self.await_connections(0)
         assert self.open_sessions == 0
 
     def close(self) -> None:

@@ -58,7 +58,11 @@ _log = logging.getLogger(__name__)
 
 
 class ClientTask:
-    """What one client's task does, from the connection to its end."""
+    """What one client's task does, from the connection to its end.
+
+    `born`, `first_exchange`: when the client came, and first began to log in. `dismissed`: it
+    makes room for another.
+    """
 
     def __init__(self, owner: MongodbServer, stream: ByteStream, number: int) -> None:
         self._owner = owner
@@ -72,7 +76,8 @@ class ClientTask:
         )
         self._clock = asyncio.get_running_loop().time
         self._driver: Driver[Event] = Driver(self._machine, stream, self._deadline)
-        self._exchange_since = self._driver.waiting_since
+        self.born = self._exchange_since = self._driver.waiting_since
+        self.first_exchange: float | None = None
         self._exchange: tuple[Server, ServerSession] | None = None
         self._database = ""
         self._login: ServerSession | None = None
@@ -147,6 +152,8 @@ class ClientTask:
         self._drop_exchange()
         self._database = event.database
         self._exchange_since = self._clock()
+        if self.first_exchange is None:
+            self.first_exchange = self._exchange_since
         try:
             server = self._owner.server_for(event.mechanism, event.database)
             facts = self._facts()

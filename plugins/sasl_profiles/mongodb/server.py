@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from sasl_core.plugin import (
     AuthenticationError,
@@ -29,6 +29,7 @@ from sasl_profiles.mongodb.events import Command, Limits
 from sasl_profiles.mongodb.exchange import EXTERNAL, MECHANISMS
 from sasl_profiles.mongodb.names import ADMIN, another_database, check_database, parse_user
 from sasl_profiles.mongodb.options import MongodbOptions
+from sasl_profiles.mongodb.room import rank
 from sasl_tls import ServerTls
 from sasl_tls.facts import TransportFacts
 from sasl_tls.listener import StreamServer
@@ -46,9 +47,6 @@ __all__ = ["CommandHandler", "MongodbServer"]
 CommandHandler: TypeAlias = Callable[[Command], Awaitable[Mapping[str, object] | bytes]]
 """Answers a command: with a document, as a mapping or as BSON."""
 
-SILENT_SECONDS: Final = 5.0
-"""After how long who has said nothing makes room before all others; TLS takes less than that."""
-
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -64,7 +62,7 @@ class MongodbServer(StreamServer[ClientTask]):
     DATABASE.USER, as in "admin.tim" or "$external.okta/tim". `tls`: speak TLS with this, from
     the first octet. `on_command`: answers the commands that are not known here, of clients that
     are logged in; without it they are refused. `limits`: of each client. `max_connections`:
-    beyond it a client that is not logged in makes room.
+    beyond it a client that is not logged in makes room, as `sasl_profiles.mongodb.room` says.
 
     Raises:
         UsageError: a database cannot be one of users, or an administrator is no user of one.
@@ -184,28 +182,15 @@ class MongodbServer(StreamServer[ClientTask]):
         return ClientTask(self, stream, next(self._numbers))
 
     def _makes_room(self) -> bool:
-        """Whether one more client has a place, be it that another loses its own.
-
-        A driver's monitor never logs in, so that those who only wait cannot all be sent away
-        after a while. Here they could keep out who wants to log in: of those who lose least by
-        it, the one that has waited longest goes. Who has just come is no worse than a monitor,
-        or else those that said hello once would have each newcomer sent away by the next.
-        """
+        """Whether one more client has a place, be it that another loses its own."""
         present = [(task, each) for task, each in self._clients.items() if not each.dismissed]
         if len(present) < self.max_connections:
             return True
         waiting = [(task, each) for task, each in present if not each.authenticated]
         if not waiting:
             return False
-        silent_since = asyncio.get_running_loop().time() - SILENT_SECONDS
-
-        def loses(client: ClientTask) -> tuple[int, float]:
-            if client.exchanging:
-                return 2, client.waiting_since
-            silent = not client.spoken and client.waiting_since <= silent_since
-            return 0 if silent else 1, client.waiting_since
-
-        task, client = min(waiting, key=lambda pair: loses(pair[1]))
+        now = asyncio.get_running_loop().time()
+        task, client = min(waiting, key=lambda pair: rank(pair[1], now))
         client.dismissed = True
         _ = task.cancel()
         return True

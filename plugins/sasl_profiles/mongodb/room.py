@@ -1,0 +1,75 @@
+"""Who makes room for a newcomer, when a MongoDB server is full.
+
+Invariant: protection is had once for each connection and ends by itself, whatever the client
+sends, so that nobody can hold on to a place by it while newcomers push each other out.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from typing import Final, Protocol
+
+__all__ = ["BEGUN_SECONDS", "FRESH_SECONDS", "Candidate", "Rank", "rank"]
+
+FRESH_SECONDS: Final = 5.0
+"""For how long who has come is protected. TLS and the first words take less than that."""
+
+BEGUN_SECONDS: Final = 10.0
+"""For how long a connection's first exchange is protected. Programs take less; people do not."""
+
+
+class Rank(IntEnum):
+    """Those who lose least by it make room first."""
+
+    SILENT = auto()  # has said nothing
+    IDLE = auto()  # has, as a driver's monitor, which is not about to log in
+    EXCHANGING = auto()  # is in the middle of a login, for long
+    PROTECTED = auto()  # has just come, or has just begun
+
+
+class Candidate(Protocol):
+    """A client that is not logged in; all times are of one clock."""
+
+    @property
+    def born(self) -> float:
+        """When it came."""
+        ...
+
+    @property
+    def first_exchange(self) -> float | None:
+        """When it began its first exchange; another one does not change it."""
+        ...
+
+    @property
+    def spoken(self) -> bool:
+        """Whether it has completed a message."""
+        ...
+
+    @property
+    def exchanging(self) -> bool:
+        """Whether it is in the middle of a login."""
+        ...
+
+    @property
+    def waiting_since(self) -> float:
+        """When it completed its last message, or came."""
+        ...
+
+
+def rank(client: Candidate, now: float) -> tuple[Rank, float]:
+    """Who has the least makes room; among equals that is who has waited longest.
+
+    A driver's monitor never logs in, so that those who only wait cannot all be sent away after
+    a while. Exchanges do not come before newcomers: else those who begin one and leave it
+    would have each newcomer sent away by the next. Nor do monitors, for the same reason. When
+    all are protected, a login goes on as long as its messages follow each other faster than as
+    many others as there are places send theirs.
+    """
+    begun = client.first_exchange if client.exchanging else None
+    if now - client.born < FRESH_SECONDS or (begun is not None and now - begun < BEGUN_SECONDS):
+        kind = Rank.PROTECTED
+    elif client.exchanging:
+        kind = Rank.EXCHANGING
+    else:
+        kind = Rank.IDLE if client.spoken else Rank.SILENT
+    return kind, client.waiting_since
