@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,11 +10,8 @@ from sasl_cli.output import columns, fail
 from sasl_cli.password import ask, read_line
 from sasl_cli.settings import APPNAME, Appname, ConfigFile, Database, configuration
 from sasl_cli.supply import supply
-from sasl_core import Result, Server, SetpassFlag
+from sasl_core import Result, Server, SetpassFlag, UserName
 from sasl_core.plugin import UsageError
-
-if TYPE_CHECKING:
-    from sasl_core.plugin import UserName
 
 __all__ = ["command"]
 
@@ -34,7 +31,12 @@ def command(
     ] = False,
     disable: Annotated[
         bool,
-        typer.Option("-d", "--disable", help="Lock the user out, until -c lets it in again."),
+        typer.Option(
+            "-d",
+            "--disable",
+            help="Lock the user out, until -c lets it in again; with --exact also one who has no "
+            "account yet.",
+        ),
     ] = False,
     pipe: Annotated[
         bool, typer.Option("-p", "--pipe", help="Read the password from standard input, one line.")
@@ -68,6 +70,9 @@ def command(
     Asks for it twice, or reads it with -p. The stores keep verifiers, from which nobody reads
     the password: one for each hash of scram_hashes, or of --hash. The old password's verifiers
     are gone afterwards. Each store and mechanism that keeps a secret is listed with what it did.
+
+    Whoever comes with an access token needs no account, so that --exact -d makes one for who has
+    none: locked, and without a password.
     """
     if create and disable:
         raise UsageError("-c and -d exclude each other")
@@ -81,9 +86,13 @@ def command(
         raise UsageError("-d takes no password, so --hash has nothing to do")
     more = {"scram_hashes": hashes} if hashes else None
     settings = configuration(config, appname, db, more)
+    made = False
     with Server(APPNAME, "localhost", appname=appname, config=settings, realm=realm) as server:
         if disable:
             password, flags = None, SetpassFlag.DISABLE
+            if exact:
+                flags |= SetpassFlag.CREATE
+                made = _is_unknown(server, user)
         else:
             password = read_line() if pipe else ask("New password", twice=True)
             flags = SetpassFlag.CREATE if create else SetpassFlag.NONE
@@ -92,9 +101,11 @@ def command(
     del password
     if report.ok:
         done = "disabled" if disable else "password set"
-        print(
-            f"{report.user}: {done}{', but still disabled; -c lets the user in' if locked else ''}"
-        )
+        if made:
+            done += "; there was no such user, and now there is a locked one"
+        if locked:
+            done += ", but still disabled; -c lets the user in"
+        print(f"{report.user}: {done}")
     rows = [
         (
             target.target,
@@ -110,6 +121,19 @@ def command(
         fail(f"there is no user {str(report.user)!r}{advice}")
     if not report.ok:
         fail(f"the password of {str(report.user)!r} is not set")
+
+
+def _is_unknown(server: Server, user: str) -> bool:
+    """Whether no store has the user: a typing error would lock nobody out, and be told by nobody.
+
+    A name that nobody can have is left to `setpass`, which refuses it.
+    """
+    if not user.isprintable():
+        return False
+    from sasl_cli.importing.stores import is_new
+
+    name = UserName.parse(user)
+    return all(is_new(store, name) for store in server.core.stores())
 
 
 def _is_locked(server: Server, user: UserName) -> bool:

@@ -80,6 +80,14 @@ def export_users(
     realm: Annotated[
         str | None, typer.Option("--realm", metavar="REALM", help="The realm of bare names.")
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Export who has no verifier too, as users who log in with access tokens; csv "
+            "and jsonl.",
+        ),
+    ] = False,
     db: Database = None,
     config: ConfigFile = None,
     appname: Appname = APPNAME,
@@ -96,6 +104,12 @@ def export_users(
     properties = _properties(names or [], chosen, target)
     if realm is not None and (not realm or "@" in realm):
         raise UsageError("a realm is not empty, and holds no @")
+    if exact and realm is not None:
+        raise UsageError("--exact writes names as they stand, so --realm has nothing to do")
+    if exact and not chosen.properties:
+        raise UsageError(
+            f"{target.value} has no room for users without a verifier: leave --exact out"
+        )
     if output is None and sys.stdout.isatty() and not to_terminal:
         raise UsageError(
             "verifiers are secret, and this is a terminal: give --output FILE, or --to-terminal"
@@ -105,7 +119,8 @@ def export_users(
         Server(APPNAME, "localhost", appname=appname, config=settings) as server,
         _standard_output() if output is None else _new_file(output) as put,
     ):
-        failed = _write(put, chosen, properties, _accounts(server, properties, realm))
+        accounts = _accounts(server, properties, realm)
+        failed = _write(put, chosen, properties, accounts, exact=exact)
     if failed:
         raise typer.Exit(1)
 
@@ -123,7 +138,14 @@ def _properties(names: list[str], chosen: Format, target: Target) -> list[str]:
     return [checked_property(name, ())[0] for name in dict.fromkeys(names)]
 
 
-def _write(put: Put, chosen: Format, properties: Sequence[str], accounts: Iterator[Account]) -> int:
+def _write(
+    put: Put,
+    chosen: Format,
+    properties: Sequence[str],
+    accounts: Iterator[Account],
+    *,
+    exact: bool,
+) -> int:
     """Write everybody; how many could not be."""
     from sasl_cli.importing.lines import LINE_LIMIT
 
@@ -135,8 +157,9 @@ def _write(put: Put, chosen: Format, properties: Sequence[str], accounts: Iterat
         try:
             if account.disabled and not chosen.disabled:
                 raise UsageError("is disabled, and its verifiers are not told")
-            if not (account.disabled or account.verifiers or account.hashes):
-                raise UsageError("has no verifier")
+            if not (account.disabled or account.verifiers or account.hashes or exact):
+                advice = "; --exact writes such users" if chosen.properties else ""
+                raise UsageError(f"has no verifier{advice}")
             key = hash(chosen.key(account))
             if key in written:
                 raise UsageError("is written already: two users have this name in the file")

@@ -51,6 +51,7 @@ class Source(Enum):
     CYRUS = "cyrus"
 
 
+_EXACT: Final = (Source.CSV, Source.JSONL)
 _BY_SUFFIX: Final = {".csv": Source.CSV, ".jsonl": Source.JSONL, ".ndjson": Source.JSONL}
 
 
@@ -86,6 +87,14 @@ def import_users(
         str | None,
         typer.Option("--strip-realm", metavar="REALM", help="Leave this realm off the names."),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Users who log in with access tokens: take names as they stand, and who has no "
+            "password; csv and jsonl.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; say what would be done.")
     ] = False,
@@ -107,8 +116,13 @@ def import_users(
     Users that are there already and equal are left as they are, so that an import that was
     interrupted goes on when it is started again. Plaintext is refused unless --derive makes
     verifiers of it. Exits with 1 if anything was refused.
+
+    With --exact the users are those who log in with access tokens: their names go to no
+    canonicaliser, and nobody needs anything to log in with.
     """
-    reader = _reader(source, file)
+    if exact and (realm, strip_realm) != (None, None):
+        raise UsageError("--exact takes names as they stand: leave --realm and --strip-realm out")
+    reader = _reader(source, file, exact=exact)
     settings = configuration(config, appname, db)
     with ExitStack() as stack:
         opened = _opened(file, stack)
@@ -121,9 +135,13 @@ def import_users(
 
         options = server.core.options
         policy = Policy(
-            derive, keep_hashes, options.scram_iteration_cap.of, options.scram_iteration_floor.of
+            derive,
+            keep_hashes,
+            exact,
+            options.scram_iteration_cap.of,
+            options.scram_iteration_floor.of,
         )
-        job = Import(server, replace=replace, dry_run=dry_run, strip_realm=strip_realm)
+        job = Import(server, replace=replace, dry_run=dry_run, strip_realm=strip_realm, exact=exact)
         run = _Run(job, reported, DERIVED_BATCH if derive else BATCH, quiet=quiet)
         try:
             total = _size(opened)
@@ -213,16 +231,19 @@ MEANINGS: Final = {
 }
 
 
-def _reader(source: Source | None, file: str) -> Reader:
+def _reader(source: Source | None, file: str, *, exact: bool) -> Reader:
     """How FILE is read.
 
     Raises:
-        UsageError: nobody says so.
+        UsageError: nobody says so, or users who have `exact` names are in no such file.
     """
     source = source or _BY_SUFFIX.get(Path(file).suffix.lower())
     if source is None:
         names = ", ".join(each.value for each in Source)
         raise UsageError(f"what wrote the file? say it with --from: {names}")
+    if exact and source not in _EXACT:
+        # Elsewhere somebody without a password is no user, or one that nobody can be.
+        raise UsageError("--exact reads csv and jsonl: no other file has users of access tokens")
     from sasl_cli.importing import csv, cyrus, dovecot, jsonl, mongodb, postgres
 
     readers: dict[Source, Reader] = {

@@ -89,9 +89,7 @@ def _properties(given: object, user: str) -> dict[str, tuple[bytes, ...]]:
     made: dict[str, tuple[bytes, ...]] = {}
     for name, value in cast("dict[str, object]", given).items():
         values = cast("list[object]", value) if isinstance(value, list) else [value]
-        checked = checked_property(name, tuple(_value(each, user) for each in values), user)
-        if checked[1]:
-            made[name] = checked[1]
+        made[name] = checked_property(name, tuple(_value(each, user) for each in values), user)[1]
     return made
 
 

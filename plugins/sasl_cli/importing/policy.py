@@ -20,17 +20,23 @@ class Policy:
     """What the administrator allows.
 
     `derive`: make verifiers of plaintext passwords. `keep_hashes`: keep hashes that are no SCRAM
-    verifiers. `cap`: hash -> most rounds of a verifier, beyond which no server of ours derives.
-    `floor`: hash -> fewest rounds that a client of ours takes part in (RFC 7677 section 4).
+    verifiers. `exact`: users log in with access tokens, and need no secret here; a property
+    without values is one to be taken away. `cap`: hash -> most rounds of a verifier, beyond which
+    no server of ours derives. `floor`: hash -> fewest rounds that a client of ours takes part in
+    (RFC 7677 section 4).
     """
 
     derive: bool = False
     keep_hashes: bool = False
+    exact: bool = False
     cap: Callable[[str], int] = lambda _: 1_000_000
     floor: Callable[[str], int] = lambda _: 4096
 
     def judge(self, entry: Entry) -> Entry | Refused:
         """`entry` without what may not be taken over, or why nothing of it may."""
+        if not self.exact and not all(entry.properties.values()):
+            kept = {name: values for name, values in entry.properties.items() if values}
+            entry = attrs.evolve(entry, properties=kept)
         dear = next(
             (each for each in entry.verifiers if each.iterations > self.cap(each.hash)), None
         )
@@ -66,7 +72,9 @@ class Policy:
                 f"--keep-hashes keeps it"
             )
             hashes = ()
-        if password is None and not verifiers and not hashes and not entry.disabled:
+        # A secret that is left out was meant to let somebody in, so that it is told.
+        secretless = self.exact and entry.password is None and not entry.hashes
+        if not (password or verifiers or hashes or entry.disabled or secretless):
             return _refused(entry, "; ".join(notes) or "it has nothing to log in with")
         return attrs.evolve(
             entry, password=password, hashes=hashes, verifiers=verifiers, notes=tuple(notes)

@@ -32,6 +32,7 @@ __all__ = [
     "Refused",
     "checked_hash",
     "checked_property",
+    "exact_name",
     "identity",
     "no_such_field",
     "scheme_of",
@@ -39,6 +40,8 @@ __all__ = [
     "verifiers_from",
 ]
 
+EXACT_LIMIT: Final = 1024
+"""Longest name that a login by access token has, in characters."""
 HASH_LIMIT: Final = 4096
 PROPERTY_LIMIT: Final = 255
 VALUE_LIMIT: Final = 64 * 1024
@@ -64,8 +67,9 @@ class Entry:
     """One user of the file, as the file has it.
 
     `user`: name or name@realm, not canonical yet. `hashes`: `{SCHEME}...` or `$id$...`, which
-    are no SCRAM verifiers. `disabled`: None where the file does not say. `notes`: what of this
-    user could not be taken over although the rest can.
+    are no SCRAM verifiers. `properties`: an empty tuple where the file says that there is no
+    value. `disabled`: None where the file does not say. `notes`: what of this user could not be
+    taken over although the rest can.
     """
 
     line: int
@@ -126,6 +130,19 @@ def identity(user: str, realm: str = "") -> str:
     if "@" in realm:
         raise RecordError("the realm holds an @", user)
     return f"{user}@{realm}" if realm else user
+
+
+def exact_name(user: str) -> str:
+    """The name of who logs in with an access token: taken as it stands, blanks and all.
+
+    Raises:
+        RecordError: nobody can have it.
+    """
+    if not 0 < len(user) <= EXACT_LIMIT or not user.isprintable():
+        raise RecordError(
+            f"the name is not 1 to {EXACT_LIMIT} characters, all of them printable", user
+        )
+    return user
 
 
 def verifiers_from(texts: Iterable[str], user: str) -> tuple[ScramVerifier, ...]:

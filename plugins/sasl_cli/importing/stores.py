@@ -16,7 +16,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from sasl_cli.importing.records import Refused
+from sasl_cli.importing.records import Refused, exact_name
 from sasl_cli.output import one_line
 from sasl_cli.supply import supply
 from sasl_core import CanonFlag, Result, SetpassFlag
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sasl_core import Found, ScramVerifier, Server
     from sasl_core.plugin import AuxpropPlug
 
-__all__ = ["BATCH", "Import", "Outcome", "Told"]
+__all__ = ["BATCH", "Import", "Outcome", "Told", "is_new"]
 
 BATCH: Final = 1000
 """Users of one transaction: many, for each waits for the disk; few, for others wait for it."""
@@ -116,7 +116,7 @@ class Import:
 
     `replace`: users that differ become those of the file. `dry_run`: write nothing, and tell
     what would come of each. `strip_realm`: this realm is left off, and a name that would then
-    be one of another realm is refused.
+    be one of another realm is refused. `exact`: names go to no canonicaliser.
 
     Raises:
         BackendError: no store can be written.
@@ -129,12 +129,14 @@ class Import:
         replace: bool = False,
         dry_run: bool = False,
         strip_realm: str | None = None,
+        exact: bool = False,
     ) -> None:
         self._core = server.core
         self._stores = [store for store in server.core.stores() if store.writable]
         self._replace = replace
         self._dry_run = dry_run
         self._strip = None if strip_realm is None else "@" + strip_realm
+        self._exact = exact
         # With `replace` the second user of one name would take over the first one's account.
         self._seen: dict[int, int] = {}
         if not self._stores:
@@ -178,7 +180,7 @@ class Import:
                 reason = f"without {self._strip} it would be a user of another realm"
                 return Told(item.line, printable(item.user, 80), "refused", reason)
         try:
-            identity = self._core.identity(given, CanonFlag.AUTHID | CanonFlag.AUTHZID)
+            identity = self._identity(given)
             made = _Candidate(item, UserName.parse(identity))
             if item.password is not None:
                 made.password = _prepared(item.password)
@@ -191,6 +193,16 @@ class Import:
                 return Told(item.line, printable(given, 80), "refused", reason)
         return made
 
+    def _identity(self, given: str) -> str:
+        """The name under which the stores keep the user.
+
+        Raises:
+            SaslError: nobody can have it.
+        """
+        if self._exact:
+            return exact_name(given)
+        return self._core.identity(given, CanonFlag.AUTHID | CanonFlag.AUTHZID)
+
     # --- one store ---------------------------------------------------------------------
 
     def _store(self, store: AuxpropPlug, candidates: Sequence[_Candidate]) -> dict[int, Told]:
@@ -199,7 +211,7 @@ class Import:
         new = list(candidates)
         if self._dry_run or any(each.password is not None for each in new):
             # Looked for first, so that nothing is derived, or written, in vain.
-            new = [each for each in new if self._is_new(store, each)]
+            new = [each for each in new if is_new(store, each.name)]
             self._derive(each for each in new if not each.secrets)
         if self._dry_run:
             told.update({id(each): _told(each, "created") for each in new})
@@ -228,15 +240,6 @@ class Import:
         for each, result in zip(replaced, supply(store.update_many(changes)), strict=True):
             told[id(each)] = _written(each, result, "replaced")
         return told
-
-    def _is_new(self, store: AuxpropPlug, candidate: _Candidate) -> bool:
-        try:
-            return supply(store.lookup(candidate.name, ())).result is Result.NOUSER
-        except BackendError as error:
-            # sasldb makes its file with the first user.
-            if error.code == "store-missing":
-                return True
-            raise
 
     def _derive(self, candidates: Iterable[_Candidate]) -> None:
         """Have the mechanisms make the secrets of those whose password is known."""
@@ -298,6 +301,17 @@ class Import:
         same = Change(expected={**wanted, **candidate.entry.properties})
         result = supply(store.update(candidate.name, same))
         return [] if result is Result.OK else ["secrets or properties"]
+
+
+def is_new(store: AuxpropPlug, user: UserName) -> bool:
+    """Whether the store does not have the user, or is not there yet."""
+    try:
+        return supply(store.lookup(user, ())).result is Result.NOUSER
+    except BackendError as error:
+        # sasldb makes its file with the first user.
+        if error.code == "store-missing":
+            return True
+        raise
 
 
 def _creation(candidate: _Candidate, store: AuxpropPlug) -> Change:
