@@ -14,7 +14,7 @@ from sasl_cli.password import ask, read_line
 from sasl_cli.picture import show
 from sasl_cli.settings import Binding, BindingChoice, ConfigFile, binding_policy, configuration
 from sasl_cli.token_input import STDIN, read_token
-from sasl_core import Client
+from sasl_core import Client, Registry
 from sasl_core.plugin import (
     BindingPolicy,
     ChannelBindings,
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     import ssl
 
     from sasl_cli.profiles import Connection, Traced
-    from sasl_core import ClientSession, ConnectionFacts
+    from sasl_core import ClientSession, Configuration, ConnectionFacts
 
 __all__ = ["command"]
 
 ANONYMOUS = "ANONYMOUS"
-TOKENS = {"MONGODB-OIDC", "OAUTHBEARER", "XOAUTH2"}
+XOAUTH2 = "XOAUTH2"
+TOKENS = {"MONGODB-OIDC", "OAUTHBEARER", XOAUTH2}
 WITHOUT_PASSWORD = {ANONYMOUS, "EXTERNAL", *TOKENS}
 
 
@@ -126,16 +127,6 @@ def command(
     tls = None if starttls is False else _context(cafile)
     if cafile is not None and starttls is False:
         raise UsageError("--cafile has nothing to do with --no-starttls")
-    by_token = token_file is not None or credentials is not None
-    if user is None and wanted is None and not by_token:
-        raise UsageError("give --user, or a --mechanism that needs none, or an access token")
-    if by_token and (pipe or (token_file is not None and credentials is not None)):
-        raise UsageError("-p, --token-file and --credentials exclude each other")
-    password = None
-    # Before we connect: a server does not wait while somebody types.
-    token = None if token_file is None else read_token(STDIN, token_file)
-    if user is not None and wanted not in WITHOUT_PASSWORD and not by_token:
-        password = read_line() if pipe else ask(f"Password of {printable(user)}")
     events: list[Traced] = []
     more: dict[str, object] = {"allow_anonymous": True} if wanted == ANONYMOUS else {}
     if wanted is not None and is_mechanism_name(wanted):
@@ -143,10 +134,30 @@ def command(
         # may be signed (scram_downgrade_protection).
         more["client_mech_list"] = [wanted]
     settings = configuration(config, appname or scheme, more=more)
-    if wanted in TOKENS and not (by_token or settings.core.credentials_plugin):
+    given = token_file is not None or credentials is not None
+    if given and (pipe or (token_file is not None and credentials is not None)):
+        raise UsageError("-p, --token-file and --credentials exclude each other")
+    # Whoever pipes a password in, or names a mechanism for passwords, wants no token.
+    source = credentials or ("" if pipe else settings.core.credentials_plugin)
+    by_token = given or bool(source and (wanted is None or wanted in TOKENS))
+    if wanted in TOKENS and not by_token:
         raise UsageError(
             f"{wanted} takes an access token: --token-file FILE, or --credentials NAME"
         )
+    if user is None and wanted is None and not by_token:
+        raise UsageError("give --user, or a --mechanism that needs none, or an access token")
+    if user is None and wanted == XOAUTH2:
+        raise UsageError("XOAUTH2 sends a name along with the token: give --user NAME")
+    # Before we connect: a server does not wait while somebody types.
+    token = None if token_file is None else read_token(STDIN, token_file)
+    password = None
+    if user is not None and wanted not in WITHOUT_PASSWORD and not by_token:
+        password = read_line() if pipe else ask(f"Password of {printable(user)}")
+    if token is not None or password is not None:
+        source = ""
+    elif by_token and source:
+        _check_source(settings, source)
+    said = None
     try:
         with ExitStack() as stack:
             link = stack.enter_context(
@@ -163,8 +174,6 @@ def command(
             if bare:
                 settings = settings.overlaid({"allow_cleartext": True})
             http = stack.enter_context(HttpTransport())
-            # A token in hand goes before the source that is configured.
-            source = credentials if token is None else ""
             client = stack.enter_context(
                 Client(scheme, host, config=settings, http=http, credentials=source)
             )
@@ -176,21 +185,42 @@ def command(
             try:
                 link.authenticate(session, None)
             finally:
+                said = session.error_detail
                 if bare and _shows_password(client, session.mechanism):
                     note("no TLS to this machine's loopback: allow_cleartext is implied")
-            who = f"{session.authid} acting as {session.authzid}"
-            if session.authid == session.authzid:
-                who = session.authid
-            success = f"authenticated as {who} by {session.mechanism}"
+            success = f"authenticated {_who(session, named=user is not None)}"
             if session.channel_binding is not None:
                 success += f", bound to TLS by {session.channel_binding}"
             elif facts.get("external_ssf") and _can_bind(client, session.mechanism):
                 note(f"not bound to TLS: {_why_not_bound(facts, link.mechanisms, session)}")
     except SaslError as error:
         _draw(events)
-        fail(one_line(error))
+        line = one_line(error)
+        fail(line if said is None or said in line else f"{line}; {said}")
     _draw(events)
     print(success)
+
+
+def _who(session: ClientSession, *, named: bool) -> str:
+    """As whom we are logged in, and by what. Without a name only the server knows it."""
+    as_other = "" if session.authid == session.authzid else f" acting as {session.authzid}"
+    if not named and session.mechanism in TOKENS:
+        return f"by its access token{as_other}, by {session.mechanism}"
+    return f"as {session.authid}{as_other} by {session.mechanism}"
+
+
+def _check_source(settings: Configuration, name: str) -> None:
+    """Make sure that there is such a source of tokens; otherwise each mechanism would say so.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = Registry(plugin_list=settings.core.plugin_list).names("credentials")
+    if name not in known:
+        raise UsageError(
+            f"no source of credentials {printable(name, 40)!r} is installed; those that are: "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _context(cafile: str | None) -> ssl.SSLContext:

@@ -51,7 +51,7 @@ def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
     problems += [
         f"plugin_list: {entry!r} names nothing that is installed" for entry in registry.unmatched()
     ]
-    mistake = _provider_mistake(loaded)
+    providers, mistake = _providers(loaded)
     if mistake is not None:
         problems.append(f"identity_providers: {mistake}")
     offered = [
@@ -69,22 +69,37 @@ def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
         note(text)
     if problems or wrong:
         raise typer.Exit(1)
+    if providers is not None:
+        print(f"  {providers} identity provider{'' if providers == 1 else 's'} read")
     print("  every key is known and has a value that it can have")
 
 
 KINDS = ("mechanisms", "canon_user", "auxprop", "pwcheck", "audit", "credentials")
 
 
-def _provider_mistake(loaded: Configuration) -> str | None:
-    """What is wrong with the identity providers; they are looked into where there are any."""
+def _providers(loaded: Configuration) -> tuple[int | None, str | None]:
+    """How many identity providers are configured, and what is wrong with them; None: nothing.
+
+    They are looked into where there are any, and what a server warns of is a warning here.
+    """
+    import logging
+
     if not loaded.given & {"identity_providers", "identity_providers_file"}:
-        return None
+        return None, None
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(f"warning: {record.getMessage()}")
+
     with Server(APPNAME, "localhost", appname=loaded.appname, config=loaded) as server:
+        log, notes = logging.getLogger("sasl_core"), Notes(logging.WARNING)
+        log.addHandler(notes)
         try:
-            check_providers(server.utils)
+            return check_providers(server.utils), None
         except SaslError as error:
-            return one_line(error)
-    return None
+            return None, one_line(error)
+        finally:
+            log.removeHandler(notes)
 
 
 def _origin(loaded: Configuration) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from sasl_core import Client, Registry, Server
-from sasl_core.plugin import PluginError, SaslError, ServerPlug, record
+from sasl_core.plugin import ConfigError, PluginError, SaslError, ServerPlug, record
 
 if TYPE_CHECKING:
     from enum import IntFlag
@@ -27,6 +27,8 @@ IDLE = ("canon_user", "pwcheck", "credentials")
 
 NO_PACKAGE = "missing-package"
 """The code of the error that a plugin lacks an extra."""
+NO_OPTIONS = ConfigError.default_code
+"""The code of the error that its options are wrong, or not there."""
 NO_SIDE = "plugin-no-side"
 """The code of the error that a mechanism has no plug for one of the sides: no fault."""
 
@@ -81,7 +83,8 @@ def take(configuration: Configuration, registry: Registry) -> list[Offered]:
                 found.append(_look(registry, server, client, *origin))
             except SaslError as error:
                 reason = error.reason if isinstance(error, PluginError) else str(error)
-                idle = listing.kind in IDLE and error.code == NO_PACKAGE
+                # One that was given no options can have none wrong: it lacks them.
+                idle = listing.kind in IDLE and error.code in (NO_PACKAGE, NO_OPTIONS)
                 found.append(Offered(*origin, reason=reason, idle=idle))
     return found
 

@@ -121,7 +121,7 @@ def command(
     policy = binding_policy(binding)
     if tls is None and policy is BindingPolicy.REQUIRE:
         raise UsageError("--binding require goes with --tls-cert: without TLS nothing can be bound")
-    _log_logins()
+    _log_logins(profile)
     asyncio.run(_serve(found, profile, (host, port), settings, read, host_name, tls, policy))
 
 
@@ -147,7 +147,7 @@ async def _serve(
     http = HttpTransport()
     with _signals(asyncio.get_running_loop(), stop, again):
         async with Server(name, own_name, config=settings, appname=appname, http=http) as server:
-            check(server.utils)
+            _ = check(server.utils)
             service = profile.make_server(server, host_name=own_name, tls=tls, binding=binding)
             await _look_at_the_stores(server)
             try:
@@ -251,12 +251,19 @@ def _context(cert: str | None, key: str | None, library: TlsLibrary) -> ServerTl
     return None
 
 
-def _log_logins() -> None:
-    """Show on standard error what `log_level` lets through."""
+def _log_logins(service: str) -> None:
+    """Show on standard error what `log_level` lets through; a warning, but of a login, as one."""
     import logging
+
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            # Whoever is refused is no reason to warn of this server.
+            warns = record.levelno == logging.WARNING and record.name != f"sasl_core.{service}"
+            return f"sasl: {'warning: ' if warns else ''}{super().format(record)}"
 
     for name in ("sasl_core", "sasl_profiles"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         for handler in logger.handlers:
             handler.setLevel(logging.INFO)
+            handler.setFormatter(Lines("%(message)s"))

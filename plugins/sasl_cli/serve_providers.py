@@ -49,16 +49,17 @@ def provider_tables(given: str | None) -> dict[str, object]:
     return {"identity_providers_file": given[1:]}
 
 
-def check(utils: SaslUtils) -> None:
-    """Have the configured providers of a Server read now.
+def check(utils: SaslUtils) -> int:
+    """Have the configured providers of a Server read now; how many they are.
 
     Raises:
         ConfigError: the file cannot be read, or the first mistake in them.
     """
-    if utils.identity_providers is not None:
-        from sasl_tokens.manager import idp_manager
+    if utils.identity_providers is None:
+        return 0
+    from sasl_tokens.manager import idp_manager
 
-        _ = idp_manager(utils)
+    return len(idp_manager(utils).providers)
 
 
 async def look_after(

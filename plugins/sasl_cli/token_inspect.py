@@ -169,7 +169,9 @@ def distance(seconds: float) -> str:
     """How far from now, ahead or back."""
     away = abs(seconds)
     size, unit = next((row[1:] for row in UNITS if away >= row[0]), (1, "seconds"))
-    count = f"{away / size:.0f} {unit}"
+    number = f"{away / size:.0f}"
+    # From two on the larger units begin.
+    count = f"{number} {unit if number != '1' else unit.removesuffix('s')}"
     return f"in {count}" if seconds > 0 else f"{count} ago"
 
 

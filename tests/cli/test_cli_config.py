@@ -166,6 +166,37 @@ def test_wrong_identity_providers_are_a_problem(sasl: Sasl, text: str, told: str
         assert told in line
 
 
+PROVIDER = """
+[[identity_providers]]
+issuer = "https://id.example.com/{name}"
+audience = "mail"
+clientId = "{client}"
+authNamePrefix = "{name}"
+authorizationClaim = "groups"
+matchPattern = "{name}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [("a", "  1 identity provider read\n"), ("ab", "  2 identity providers read\n")],
+)
+def test_identity_providers_are_counted(sasl: Sasl, names: str, told: str) -> None:
+    """So that one sees that they were found; where there are none, nothing is said."""
+    done = check(sasl, "".join(PROVIDER.format(name=name, client="shell") for name in names))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told in done.stdout
+    assert "identity provider" not in check(sasl, "").stdout
+
+
+def test_what_a_server_warns_of_its_providers_is_a_warning(sasl: Sasl) -> None:
+    """An audience that is the client's own: ID tokens could pass for access tokens. Said once."""
+    done = check(sasl, PROVIDER.format(name="a", client="mail"))
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sasl: warning: the audience 'mail' at https://id.example.com/a is ")
+
+
 def test_a_source_of_credentials_without_its_options_is_a_problem_once_named(sasl: Sasl) -> None:
     """Whoever fetches no tokens hears nothing of it."""
     done = check(sasl, "")
@@ -175,6 +206,50 @@ def test_a_source_of_credentials_without_its_options_is_a_problem_once_named(sas
     assert "sasl: credentials token_file: the option path is missing" in done.stderr
     done = check(sasl, 'credentials_plugin = "token_file"\n[credentials.token_file]\npath = "a"')
     assert (done.returncode, done.stderr) == (0, "")
+
+
+VAULT = """
+from sasl_core.plugin import CredentialsPlug, hookimpl, record
+
+SASL_PLUGIN_API = 1
+
+@record
+class Options:
+    url: str
+
+class Vault(CredentialsPlug):
+    name = "vault"
+
+    def token(self, request):
+        yield from ()
+
+@hookimpl
+def sasl_credentials_init(utils):
+    utils.options(Options)
+    return [Vault()]
+"""
+
+
+def test_a_strangers_source_that_lacks_its_options_is_a_problem_once_named(sasl: Sasl) -> None:
+    """As ours: it may ask for its options at once, and whoever does not name it hears nothing."""
+    sasl.module("vault", VAULT)
+    sasl.install("the-vault", ("credentials", "vault", "vault"))
+    done = check(sasl, "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the option is missing" in listed(sasl)["credentials", "vault"]["reason"]
+    for text, told in (
+        ('credentials_plugin = "vault"', "the option is missing"),
+        ("[credentials.vault]\nur = 'x'", "did you mean 'url'?"),
+    ):
+        done = check(sasl, text)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("sasl: credentials vault: ")
+        assert told in line
+    assert check(sasl, "[credentials.vault]\nurl = 'x'").returncode == 0
+    # What is broken is a warning still.
+    sasl.module("vault", VAULT.replace("utils.options(Options)", "raise ValueError"))
+    assert "warning: credentials vault: " in check(sasl, "").stderr
 
 
 def test_values_are_not_shown(sasl: Sasl) -> None:

@@ -93,7 +93,7 @@ def test_a_token_is_masked_and_the_way_to_it_is_not(sasl: Sasl) -> None:
     assert "asked for: /.well-known/openid-configuration /keys\n" in done.stdout
     assert "asked for: nothing" in done.stdout
     assert "OK demo/ada@example.com, by token:http://127.0.0.1:" in done.stdout
-    assert "BADAUTH nobody (not signed with key" in done.stdout
+    assert "BADAUTH nobody (token-signature: not signed with key" in done.stdout
 
 
 def test_nothing_stays_behind(sasl: Sasl) -> None:

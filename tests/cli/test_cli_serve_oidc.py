@@ -97,7 +97,8 @@ def test_whoever_has_a_token_is_let_in(sasl: Sasl, provider: LoginProvider, mech
         assert "authentication failed" in said
         served.end(signal.SIGTERM)
     assert f"login OK: mechanism={mechanism} authid=corp/ada" in served.log
-    assert f"login BADAUTH: mechanism={mechanism}" in served.log
+    # A login that is refused is no fault of this server.
+    assert f"sasl: login BADAUTH: mechanism={mechanism}" in served.log
     assert "not signed with key" in served.log
 
 
@@ -109,6 +110,86 @@ def test_a_token_alone_chooses_a_mechanism(sasl: Sasl, provider: LoginProvider) 
         done = sasl.run("auth", f"smtp://{served.address}", "--token-file", "token")
     assert done.returncode == 0
     assert any(f"by {name}\n" in done.stdout for name in TOKEN_MECHANISMS)
+
+
+@pytest.mark.parametrize("mechanism", ["MONGODB-OIDC", "OAUTHBEARER"])
+def test_who_has_no_name_is_said_to_be_let_in_by_the_token(
+    sasl: Sasl, provider: LoginProvider, mechanism: str
+) -> None:
+    """Without --user only the server knows who that is, and no made-up name is shown."""
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        status, said = token_login(sasl, served, provider.token(ADA), mechanism=mechanism)
+    assert status == 0
+    assert f"authenticated by its access token, by {mechanism}\n" in said
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "told"),
+    [
+        ("OAUTHBEARER", "the server refused: status insufficient_scope, scope send, "),
+        ("XOAUTH2", "the server refused: status 400, scope send"),
+    ],
+)
+def test_what_the_server_says_of_a_refusal_is_shown(
+    sasl: Sasl, provider: LoginProvider, mechanism: str, told: str
+) -> None:
+    """Its error, status and scope; beside the protocol's own words, which tell nothing."""
+    config = configured(sasl, f'{provider.toml()}[mechanisms.{mechanism}]\nscope = "send"\n')
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        options = ("--user", "ada")
+        status, said = token_login(sasl, served, provider.token(ADA), *options, mechanism=mechanism)
+    assert status == 1
+    last = said.splitlines()[-1]
+    assert last.startswith("sasl: authentication failed: the server answered AUTH with 535 5.7.8 ")
+    assert told in last
+
+
+def test_an_outage_is_told_once(sasl: Sasl, provider: LoginProvider) -> None:
+    """The server's temporary refusal is one clause, and not the same twice."""
+    provider.hidden = True
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        _, said = token_login(sasl, served, provider.token(ADA))
+    last = said.splitlines()[-1]
+    assert last.startswith("sasl: the server answered AUTH with 454 4.7.0 ")
+    assert last.count("454") == 1
+
+
+@pytest.mark.parametrize("by", ["option", "configuration"])
+def test_a_source_that_is_not_installed_is_told_once(sasl: Sasl, by: str) -> None:
+    """Before anybody is connected to, and with the names of those that are."""
+    client = configured(sasl, 'credentials_plugin = "nonesuch"\n')
+    options = ("--credentials", "nonesuch") if by == "option" else ("--config", client)
+    done = sasl.run("auth", "smtp://127.0.0.1:1", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sasl: no source of credentials 'nonesuch' is installed; those that ")
+    assert "token_file" in line
+
+
+def test_a_configured_source_needs_no_mechanism(sasl: Sasl, provider: LoginProvider) -> None:
+    """Its token is used, with --user or without; a password that is piped in goes before it."""
+    (sasl.folder / "token").write_text(provider.token(ADA))
+    client = sasl.folder / "client.toml"
+    client.write_text(
+        'credentials_plugin = "token_file"\n[credentials.token_file]\npath = "token"\n'
+    )
+    config = configured(sasl, provider.toml())
+    with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
+        url = f"smtp://{served.address}"
+        login = ("auth", url, "--config", str(client))
+        done = sasl.run(*login)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("authenticated by its access token, by ")
+        done = sasl.run(*login, "--user", "ada")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("authenticated as ada by ")
+        done = sasl.log_in(url, "--config", str(client))
+        assert (done.returncode, done.stdout) == (0, "authenticated as tim by SCRAM-SHA-256\n")
+        # One that stands in the configuration beside a mechanism for passwords is left alone.
+        done = sasl.log_in(url, "--config", str(client), "--mechanism", "PLAIN")
+        assert (done.returncode, done.stdout) == (0, "authenticated as tim by PLAIN\n")
 
 
 @pytest.mark.parametrize("by", ["option", "configuration"])
@@ -148,6 +229,7 @@ def test_a_client_gets_its_token_itself(sasl: Sasl, provider: LoginProvider, by:
         (("--token-file", "a", "--credentials", "b"), "exclude each other"),
         (("--token-file", "a", "-p"), "exclude each other"),
         (("--token-file", "nowhere"), "nowhere: cannot be read"),
+        (("--mechanism", "XOAUTH2", "--token-file", "a"), "with the token: give --user NAME"),
         ((), "or an access token"),
     ],
 )
@@ -252,7 +334,7 @@ def test_an_issuer_that_is_away_is_a_warning(sasl: Sasl, provider: LoginProvider
         # An outage is not a wrong token.
         assert "authentication failed" not in said
         served.end(signal.SIGTERM)
-    assert f"the keys of {provider.issuer} cannot be had now" in served.log
+    assert f"sasl: warning: the keys of {provider.issuer} cannot be had now" in served.log
 
 
 def test_the_keys_are_there_before_the_first_login(sasl: Sasl, provider: LoginProvider) -> None:
@@ -276,7 +358,7 @@ def test_sighup_takes_other_providers_over(sasl: Sasl, provider: LoginProvider) 
     with sasl.serving("--config", config, "--db", str(sasl.db)) as served:
         assert token_login(sasl, served, provider.token(ADA))[0] == 0
         configured(sasl, provider.toml(audience="other", prefix="new"))
-        hang_up(served, "1 identity providers configured")
+        hang_up(served, "1 identity provider")
         assert token_login(sasl, served, provider.token(ADA))[0] == 1
         assert token_login(sasl, served, provider.token({**ADA, "aud": "other"}))[0] == 0
         assert served.end(signal.SIGTERM) == 0
@@ -316,7 +398,7 @@ def test_sighup_may_take_the_last_provider_away(sasl: Sasl, provider: LoginProvi
         assert token_login(sasl, served, provider.token(ADA))[0] == 1
         assert sasl.log_in(f"smtp://{served.address}").returncode == 0
         configured(sasl, provider.toml())
-        hang_up(served, "1 identity providers configured")
+        hang_up(served, "1 identity provider")
         assert token_login(sasl, served, provider.token(ADA))[0] == 0
 
 
@@ -330,7 +412,7 @@ def test_sighup_reads_the_file_of_the_command_line_again(
     with sasl.serving(*given, "--db", str(sasl.db)) as served:
         assert token_login(sasl, served, provider.token(ADA))[0] == 1
         file.write_text(provider.json())
-        hang_up(served, "1 identity providers configured")
+        hang_up(served, "1 identity provider")
         assert token_login(sasl, served, provider.token(ADA))[0] == 0
 
 
@@ -341,7 +423,7 @@ def test_sighup_may_bring_the_first_provider(sasl: Sasl, provider: LoginProvider
         hang_up(served, "there are none, as before")
         assert "does not offer" in token_login(sasl, served, provider.token(ADA))[1]
         configured(sasl, provider.toml())
-        hang_up(served, "1 identity providers configured")
+        hang_up(served, "1 identity provider")
         assert token_login(sasl, served, provider.token(ADA))[0] == 0
         assert sasl.log_in(f"smtp://{served.address}").returncode == 0
         assert served.end(signal.SIGTERM) == 0

@@ -23,20 +23,39 @@ BLOCK = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROVIDERS = ["Keycloak", "Entra ID", "Google", "Okta", "Any other"]
 
 
+def choices(section: str) -> Sequence[Sequence[Mapping[str, object]]]:
+    """What each TOML block of a section configures that has providers; one to choose."""
+    blocks = map(tomllib.loads, BLOCK.findall(SECTIONS[section]))
+    return [block["identity_providers"] for block in blocks if "identity_providers" in block]
+
+
 def tables(section: str) -> Sequence[Mapping[str, object]]:
-    """What the one TOML block of a section configures."""
-    (block,) = BLOCK.findall(SECTIONS[section])
-    found: Sequence[Mapping[str, object]] = tomllib.loads(block)["identity_providers"]
-    return found
+    """What the first of them configures."""
+    return choices(section)[0]
 
 
 @pytest.mark.parametrize("section", ["What every table needs", *PROVIDERS])
 def test_each_table_is_one_that_a_server_takes(section: str) -> None:
-    """One provider to a section, right in every field, as TOML and through the configuration."""
-    (provider,) = parse_providers(tables(section))
-    assert provider.issuer.startswith("https://")
-    loaded = Configuration.from_mapping({"identity_providers": tables(section)}, "smtp")
-    assert loaded.core.identity_providers == tuple(tables(section))
+    """One provider to a block, right in every field, as TOML and through the configuration."""
+    for choice in choices(section):
+        (provider,) = parse_providers(choice)
+        assert provider.issuer.startswith("https://")
+        loaded = Configuration.from_mapping({"identity_providers": choice}, "smtp")
+        assert loaded.core.identity_providers == tuple(choice)
+
+
+def test_keycloak_has_a_table_for_people_and_one_for_programs() -> None:
+    """The second asks nobody to a browser; what its programs have is a source's table."""
+    people, programs = (parse_providers(choice)[0] for choice in choices("Keycloak"))
+    assert people.supports_human_flows
+    assert people.client_id is not None
+    assert not programs.supports_human_flows
+    (block,) = (b for b in BLOCK.findall(SECTIONS["Keycloak"]) if "credentials_plugin" in b)
+    table = tomllib.loads(block)
+    assert table["credentials"]["client_credentials"]["issuer"] == programs.issuer
+    with Server("smtp", "localhost", config=table) as server:
+        source = server.core.plugs.get("credentials", table["credentials_plugin"])
+        assert source.availability() is None
 
 
 def test_they_can_be_configured_together() -> None:
@@ -83,7 +102,7 @@ def test_every_command_and_option_exists() -> None:
     }
     text = "\n".join(re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
     commands = [shlex.split(line) for line in text.replace("\\\n", " ").splitlines() if line]
-    assert len(commands) == 7
+    assert len(commands) == 9
     for program, name, *arguments in commands:
         assert program == "sasl"
         found = apps[name].commands[arguments[0]] if name == "token" else apps[name]

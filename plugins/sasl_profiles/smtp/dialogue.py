@@ -302,7 +302,8 @@ def refused(what: str, reply: SmtpReply, mechanism: str = "") -> SaslError:
     """The error for a reply that is no success; the server's words go into its detail."""
     words = f"{reply.code} {reply.enhanced} {reply.text}".replace("  ", " ")
     message = f"the server answered {what} with {reply.code}"
-    detail = f"{what}: {words}"
+    # It begins as the message does, so that whoever shows both says nothing twice.
+    detail = f"the server answered {what} with {words}"
     if 400 <= reply.code < 500:
         transition = reply.code == 432
         return BackendError(
