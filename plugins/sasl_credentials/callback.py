@@ -120,8 +120,8 @@ def _ask(function: Function, request: TokenRequest) -> object:
     except SaslError:
         raise
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
-        kind = type(sever(error)).__name__
-    raise _failed(kind)
+        what = _what(error)
+    raise _failed(what)
 
 
 async def _ask_async(function: Function, request: TokenRequest) -> object:
@@ -134,15 +134,28 @@ async def _ask_async(function: Function, request: TokenRequest) -> object:
     except SaslError:
         raise
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
-        kind = type(sever(error)).__name__
+        what = _what(error)
     if limit.expired():
         took = f"the token callback took longer than {request.deadline:g} s"
         raise BackendError(code="timeout", detail=took)
-    raise _failed(kind)
+    raise _failed(what)
 
 
-def _failed(kind: str) -> BackendError:
+def _what(error: Exception) -> str:
+    """The type of a foreign error, and the place that it came from; of its text nothing."""
+    place = ", when it was called with a TokenRequest"
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename != __file__:
+            file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+            place = f" at {file}:{traceback.tb_lineno} in {code.co_name}"
+        traceback = traceback.tb_next
+    return f"{type(sever(error)).__name__}{place}"
+
+
+def _failed(what: str) -> BackendError:
     # Not temporary, for nobody knows that; a function that does raises a BackendError itself.
     return BackendError(
-        code="callback-failed", detail=f"the token callback raised {kind}", temporary=False
+        code="callback-failed", detail=f"the token callback raised {what}", temporary=False
     )

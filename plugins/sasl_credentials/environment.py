@@ -31,6 +31,7 @@ from sasl_core.plugin import (
 from sasl_credentials.file import BELIEVED, token_from_file
 from sasl_credentials.grants import ANSWER_LIMIT, bearer, parse_token_response, provider_error
 from sasl_credentials.unconfigured import Unconfigured
+from sasl_tokens.discovery import header
 from sasl_tokens.forms import query
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def parse_gcp_response(response: HttpResponse) -> str:
     """
     if response.status != 200:
         raise provider_error(response)
-    flavor = next((value for name, value in response.headers if name == "metadata-flavor"), "")
+    flavor = header(response, "metadata-flavor")
     if flavor != "Google":
         raise BackendError(
             code="token-response", detail="it was not Google's metadata service that answered"

@@ -30,7 +30,7 @@ from sasl_core.plugin import (
     record,
     sever,
 )
-from sasl_tokens.bearer_login import BearerLogin
+from sasl_tokens.bearer_login import BearerLogin, NameOfElsewhere
 from sasl_tokens.bearer_messages import parse_credentials
 from sasl_tokens.bearer_options import bearer_options
 from sasl_tokens.bearer_validators import (
@@ -119,7 +119,9 @@ class BearerCheck:
             )
             try:
                 validated = yield from self._validator.validate(token, request)
-                self._check_name(validated)
+                if not self._is_ours(validated):
+                    self._check_name(validated)
+                    validated = NameOfElsewhere(validated, self._check_name)
                 return Success(ctx.accept_token(validated, _other(validated, wanted)))
             except AuthenticationError as error:
                 refusal = sever(error)
@@ -136,15 +138,18 @@ class BearerCheck:
         _ = yield from NeedPeer(challenge(answer))
         raise refusal
 
+    def _is_ours(self, validated: ValidatedToken) -> bool:
+        """Whether one of our providers vouches for it, and has put its prefix before the name."""
+        return isinstance(validated, TokenLogin) and self._manager.in_force(validated.provider)
+
     def _check_name(self, validated: ValidatedToken) -> None:
         """Refuse a name of elsewhere that could be one of our providers, with its prefix.
 
         Raises:
             TokenError: token-identity.
         """
-        if isinstance(validated, TokenLogin) and self._manager.in_force(validated.provider):
-            return
-        self._manager.check_unprefixed(validated.principal)
+        if not self._is_ours(validated):
+            self._manager.check_unprefixed(validated.principal)
 
 
 def _other(validated: ValidatedToken, wanted: str | None) -> str | None:

@@ -22,6 +22,7 @@ __all__ = [
     "Discovery",
     "discover",
     "discovery_urls",
+    "header",
     "json_body",
     "parse_discovery",
 ]
@@ -138,6 +139,14 @@ def fetch(
     )
 
 
+def header(response: HttpResponse, name: str) -> str:
+    """The first value of a header, by its name in lower case; "" if there is none.
+
+    A transport has to give names in lower case. One that forgets it takes nobody's login away.
+    """
+    return next((value for said, value in response.headers if said.lower() == name), "")
+
+
 def json_body(response: HttpResponse, what: str) -> bytes:
     """The body of a response that brings JSON.
 
@@ -148,7 +157,7 @@ def json_body(response: HttpResponse, what: str) -> bytes:
     status = response.status
     if status != 200:
         raise AnswerError(status, f"{what}: the provider answered {status}")
-    kind = next((value for name, value in response.headers if name == "content-type"), "")
+    kind = header(response, "content-type")
     media = kind.partition(";")[0].strip().lower()
     if media not in _JSON and not (media.startswith("application/") and media.endswith("+json")):
         said = printable(media) or "no content type"

@@ -29,6 +29,7 @@ from sasl_core.plugin import (
 )
 from sasl_tokens.bearer_login import BearerLogin
 from sasl_tokens.claims import check_kind
+from sasl_tokens.discovery import header
 from sasl_tokens.errors import TokenError
 from sasl_tokens.forms import FORM, basic, form_fields
 from sasl_tokens.scopes import require_scopes, scopes_of
@@ -138,7 +139,7 @@ def _checked(response: HttpResponse) -> HttpResponse:
         BackendError: it cannot.
     """
     status = response.status
-    kind = next((value for name, value in response.headers if name == "content-type"), "")
+    kind = header(response, "content-type")
     if status in (401, 403):
         raise _outage(f"it refuses us (HTTP {status}): look at client_id, client_secret_file")
     if status != 200:

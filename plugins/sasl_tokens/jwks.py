@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["JWKManager"]
 
 ABANDONED_QUIET: Final = 0.1
-"""After a load that nobody waited for until its end, the next one begins so many seconds later.
-Who wants a key waits for that one: whoever begins loads and goes away must not have others
-refused, nor have the issuer asked without end."""
+"""After a load that nobody waited for until its end, the next one begins so many seconds later;
+twice as many after each other one in a row, up to the deadline of a load or the quiet after one
+that failed. Who wants a key waits for the next: whoever begins loads and goes away must not have
+others refused, nor have the issuer asked without end."""
 
 FAILED_QUIET: Final = 1.0
 """For how long a failed load counts as an attempt while there has never been a key, in seconds."""
@@ -89,14 +90,16 @@ class JWKManager:
         self._skipped: Mapping[str, str] = {}
         self._generation = 0
         self._listeners: tuple[Callable[[], None], ...] = ()
-        self._flight: Flight[bool] = Flight()
+        # Whoever loads may have to breathe first; a driver may leave him there and say nothing.
+        self._flight: Flight[bool] = Flight(2 * deadline + 1)
         self._loading = False
         self._ended = 0  # attempts that came to an end, good or bad
         self._loaded = False
         self._failed = False  # the last of them
         self._attempted: float | None = None
         self._quiet_until = float("-inf")
-        self._given_up = False  # the last attempt
+        # Of the attempts that were given up in a row: for how long the last has the next wait.
+        self._backoff = 0.0
 
     # --- the keys -------------------------------------------------------------------------
 
@@ -154,7 +157,7 @@ class JWKManager:
         Raises:
             BackendError: they cannot be had; the old ones are kept.
         """
-        _ = yield from self._flight.join(self._attempt, self.deadline)
+        _ = yield from self._flight.join(self._attempt, self._patience)
 
     def just_in_time(self, kid: str) -> Needs[JWSValidator]:
         """The validator with this key; if it is not known, the keys are loaded if it is time to.
@@ -171,7 +174,7 @@ class JWKManager:
         ended = self._ended
         # Whoever waits for a load already takes it over first.
         yield from self._breathe()
-        if self._loading or self._given_up or not self._quiet():
+        if self._loading or self._backoff or not self._quiet():
 
             def attempt() -> Needs[bool]:
                 # Somebody else's attempt may have ended since: one is enough for both.
@@ -181,7 +184,7 @@ class JWKManager:
                 yield from self._breathe()
                 return (yield from self._attempt())
 
-            _ = yield from self._flight.join(attempt, self.deadline)
+            _ = yield from self._flight.join(attempt, self._patience)
         known = self._validators.get(kid)
         if known is not None:
             return known
@@ -192,11 +195,23 @@ class JWKManager:
         raise self.unknown(kid)
 
     def _breathe(self) -> Needs[None]:
-        """Let the moment pass for which a load that was given up keeps the next one back."""
-        if self._given_up and self._quiet():
+        """Let the time pass for which a load that was given up keeps the next one back."""
+        if self._backoff and self._quiet():
             from sasl_core.plugin import pause
 
-            yield from pause(min(ABANDONED_QUIET, self._quiet_until - self.clock()))
+            yield from pause(min(self._backoff, self._quiet_until - self.clock()))
+
+    @property
+    def _patience(self) -> float:
+        """How long to wait for who loads: he may have to breathe before, and so may who takes
+        over from him.
+        """
+        return self.deadline + 2 * self._backoff
+
+    @property
+    def _failed_quiet(self) -> float:
+        """For how long a load that failed has the next one wait."""
+        return self.quiesce if self._loaded else min(self.quiesce, FAILED_QUIET)
 
     @property
     def _whose(self) -> str:
@@ -206,7 +221,6 @@ class JWKManager:
         begin = self.clock()
         self._attempted = begin
         self._loading = True
-        self._given_up = False
         failed: bool | None = None
         try:
             yield from self._load_all()
@@ -217,11 +231,12 @@ class JWKManager:
         finally:
             self._loading = False
             if failed is None:
-                self._given_up = True
-                self._quiet_until = self.clock() + ABANDONED_QUIET
+                longest = min(self.deadline, self._failed_quiet)
+                self._backoff = min(2 * self._backoff or ABANDONED_QUIET, longest)
+                self._quiet_until = self.clock() + self._backoff
             else:
-                quiet = self.quiesce if self._loaded else min(self.quiesce, FAILED_QUIET)
-                self._quiet_until = begin + quiet
+                self._backoff = 0.0
+                self._quiet_until = begin + self._failed_quiet
                 self._failed = failed
                 self._ended += 1
         return True
@@ -269,6 +284,7 @@ class JWKManager:
         if not self._loading:  # whoever does the I/O without `refresh` has made an attempt too
             self._attempted = self.clock()
             self._quiet_until = self._attempted + self.quiesce
+            self._backoff = 0.0
             self._failed = False
         if any(
             kid not in validators or not _same(validator.key, validators[kid].key)

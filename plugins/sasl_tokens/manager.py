@@ -39,6 +39,9 @@ __all__ = ["IDPManager", "idp_manager"]
 
 INFO: Final = 20
 
+LOGGER: Final = "sasl_core.tokens"
+"""Where the manager of a Server logs."""
+
 _MONGODB: Final = Namespaces()
 
 
@@ -126,7 +129,8 @@ class IDPManager:
         if self._reloaded is not None:
             self._reloaded()
         if self._log is not None:
-            self._log.info("%d identity providers configured", len(configs))
+            plural = "" if len(configs) == 1 else "s"
+            self._log.info("%d identity provider%s configured", len(configs), plural)
 
     def close(self) -> None:
         """Forget everything; whoever comes later is refused."""
@@ -300,13 +304,16 @@ def idp_manager(utils: SaslUtils) -> IDPManager:
     """
 
     def make() -> IDPManager:
+        import logging
+
         def every(seconds: float, body: Callable[[], Needs[object]]) -> None:
             utils.every(seconds, body, waits=True)
 
         return IDPManager(
             utils.identity_providers,
             clock=utils.clock,
-            log=utils.log,
+            # Of its own: one manager serves all mechanisms, whichever asks for it first.
+            log=logging.getLogger(LOGGER),
             every=every,
             reloaded=utils.reconsider,
         )

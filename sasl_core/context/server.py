@@ -445,6 +445,7 @@ class ServerContext(Context["ServerCore"]):
             del self.token
         user = self.user
         if user is not None:
+            user.token = None
             if keep and user.found.values:
                 _ = user.properties
             user.found = _BARE[user.found.result]

@@ -331,7 +331,7 @@ class ServerNegotiation(Identities):
         token = verified.token
         if token is not None:
             # Here and nowhere else: what was accepted and then not used vouches for nobody.
-            context.token = token
+            context.token, user.token = token, None
             if token.needs_account:
                 same = user.authid == user.authzid
                 self._later += ("*" + ROLES, ROLES) if same else ("*" + ROLES,)

@@ -390,9 +390,19 @@ def test_a_callbacks_own_errors_are_its_own() -> None:
         _ = run(CallbackTokens(partial(refuse, AuthenticationError())).token(ANY))
     with pytest.raises(BackendError) as caught:
         _ = run(CallbackTokens(partial(refuse, ValueError("s3cr3t"))).token(ANY))
-    assert caught.value.detail == "the token callback raised ValueError"
+    file, line = Path(__file__).name, refuse.__code__.co_firstlineno + 1
+    assert caught.value.detail == f"the token callback raised ValueError at {file}:{line} in refuse"
     assert not caught.value.temporary, "nobody knows whether it passes"
     assert caught.value.__context__ is None
+
+
+def test_a_callback_that_cannot_be_called_is_told_so() -> None:
+    """The place is the callback's own; where it has none, that is the call's."""
+    wrong: Any = lambda: "abc"  # noqa: E731
+    with pytest.raises(BackendError) as caught:
+        _ = run(CallbackTokens(wrong).token(ANY))
+    said = "the token callback raised TypeError, when it was called with a TokenRequest"
+    assert caught.value.detail == said
 
 
 class Caller:
@@ -445,7 +455,7 @@ async def _awaited(need: NeedCall[Any]) -> object:
 @pytest.mark.parametrize(
     ("name", "error", "code", "says"),
     [
-        ("broken", BackendError, "callback-failed", "raised ValueError"),
+        ("broken", BackendError, "callback-failed", "raised ValueError at test_sources.py:"),
         ("refused", AuthenticationError, "authentication-failed", "no"),
         ("impatient", BackendError, "callback-failed", "raised TimeoutError"),
         ("slow", BackendError, "timeout", "took longer than 0.05 s"),

@@ -362,7 +362,9 @@ def test_introspection(driver: Driver, mechanism: str, secret_file: Path) -> Non
 
     def http(request: HttpRequest) -> HttpResponse:
         asked.append(request)
-        return json_response(answer)
+        response = json_response(answer)
+        # A transport of somebody else's that gives the names of headers as they came.
+        return HttpResponse(200, (("Content-Type", "application/json"),), response.body)
 
     config = introspecting(secret_file, scope="mail", introspection_deadline=2.5)
     server = driver.server(config, http=http)
@@ -433,6 +435,76 @@ def test_a_name_without_prefix_is_nobodys_with_one(
         idp_manager(server.utils).reload([provider(authNamePrefix="ada")])
         with server.session() as session:
             assert session.start(mechanism, message_for(mechanism, "opaque", name)).done
+
+
+@each
+@pytest.mark.parametrize("how", ["introspection", "application", "providers of its own"])
+def test_a_prefix_that_comes_later_ends_the_login(
+    mechanism: str, how: str, secret_file: Path
+) -> None:
+    """Whoever is in by a name that a new provider's prefix claims is in no longer; under another
+    prefix the login stands, and is revalidated.
+    """
+    config, http = names_of_others(secret_file, how, "corp/ada")
+    config["identity_providers"] = [provider(OTHER)]
+    theirs = IDPManager([provider(OTHER, authNamePrefix="corp")])
+
+    def validator(token: str, _: BearerRequest) -> Any:
+        return Again("corp/ada") if how == "application" else theirs.authenticate(token)
+
+    def transport(request: HttpRequest) -> HttpResponse:
+        answer: HttpResponse = (OTHER.http if request.method == "GET" else http)(request)
+        return answer
+
+    message = message_for(mechanism, OTHER.sign(sub="ada", roles=[]), "corp/ada")
+    with Server("imap", HOST, config=config, stores=[MemoryStore()], http=transport) as server:
+        set_validator(server.utils, validator)
+        manager = idp_manager(server.utils)
+        with server.session() as session:
+            assert session.start(mechanism, message).done
+            assert session.authid == "corp/ada"
+            for prefix in ("lab", "corp", "Corp"):
+                manager.reload([provider(OTHER, authNamePrefix=prefix)])
+                assert session.valid() is (prefix != "corp")
+                if prefix != "corp":
+                    session.revalidate()
+            manager.reload([provider(OTHER, authNamePrefix="corp")])
+            with pytest.raises(AuthenticationError) as caught:
+                session.revalidate()
+            assert caught.value.code == "token-identity"
+            manager.reload([provider(OTHER, authNamePrefix="lab")])
+            assert not session.valid()
+
+
+class Again(ValidatedToken):
+    """A token of an application, in a class of its own, that is as good as it was."""
+
+    issuer = "application"
+    expires_at = FAR
+    principal = ""
+
+    def __init__(self, principal: str) -> None:
+        self.principal = principal
+
+    def revalidate(self) -> Needs[ValidatedToken]:
+        yield from ()
+        return Again(self.principal)
+
+
+@each
+@pytest.mark.parametrize("answer", [None, "no token"])
+def test_what_a_token_is_revalidated_as_is_looked_at(mechanism: str, answer: Any) -> None:
+    """An application's token that is revalidated as something else is a mistake of its class."""
+
+    class Odd(Again):
+        def revalidate(self) -> Needs[ValidatedToken]:
+            yield from ()
+            return answer  # type: ignore[no-any-return]
+
+    with knowing(lambda *_: Odd("ada")) as server, server.session() as session:
+        assert session.start(mechanism, message_for(mechanism, "opaque", "ada")).done
+        with pytest.raises(UsageError, match=type(answer).__name__):
+            session.revalidate()
 
 
 @each

@@ -728,6 +728,62 @@ def test_who_goes_away_does_not_have_the_issuer_asked_without_end(
     body.close()
 
 
+@pytest.mark.parametrize(
+    ("loaded", "in_a_moment", "in_ten_minutes", "longest"),
+    [(True, 5, 70, 10.0), (False, 6, 620, 1.0)],
+)
+def test_who_goes_away_again_and_again_has_the_issuer_asked_ever_less(
+    of: FakeIssuer,
+    clock: Ticking,
+    loaded: bool,
+    in_a_moment: int,
+    in_ten_minutes: int,
+    longest: float,
+) -> None:
+    """Each load that is left makes the pause twice as long, up to what a login may wait; who
+    stays gets in after one such pause, and a load that ends makes the next pause short again.
+    """
+    manager = of.loaded() if loaded else of.manager()
+    clock.tick(61)
+    pauses: list[float] = []
+
+    def until_a_request(kid: str) -> tuple[Any, NeedHttp]:
+        body: Any = manager.just_in_time(kid)
+        need = next(body)
+        while isinstance(need, NeedCall):
+            (seconds,) = need.function.args  # type: ignore[attr-defined]
+            pauses.append(seconds)
+            clock.tick(seconds)
+            need = body.send(None)
+        assert isinstance(need, NeedHttp)
+        return body, need
+
+    begin, left = clock(), []
+    while clock() < begin + 600:
+        body, _ = until_a_request("nobody's")
+        body.close()
+        left.append(clock() - begin)
+    assert len([when for when in left if when < 3]) <= in_a_moment
+    assert len(left) <= in_ten_minutes
+    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
+    assert max(pauses) == pytest.approx(longest)
+
+    new = of.rotate("EdDSA", keep=True)
+    pauses.clear()
+    body, need = until_a_request(new.kid)
+    assert pauses == pytest.approx([longest])
+    with suppress(StopIteration):
+        while True:
+            need = body.send(of.http(need.request))
+    assert manager.validator(new.kid) is not None
+    clock.tick(61)
+    pauses.clear()
+    for _ in range(2):
+        body, _ = until_a_request("nobody's")
+        body.close()
+    assert pauses == pytest.approx([0.1])
+
+
 @pytest.mark.parametrize("loaded", [False, True])
 def test_a_crowd_that_comes_and_goes_starves_nobody(loaded: bool) -> None:
     """In asyncio, with somebody there at each moment to begin a load and leave it: who stays

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import attrs
 import pytest
 
+from sasl_auxprop.memory import MemoryStore
 from sasl_core import ConfigError, Server, UsageError, aio
 from sasl_core.plugin import BackendError, HttpRequest, HttpResponse, NeedHttp, Needs
 from sasl_tokens import IDPManager, Namespaces, TokenError, TokenLogin, idp_manager
 from sasl_tokens import manager as manager_module
+from sasl_tokens.bson import encode_document
 from sasl_tokens.refresher import KeyFailure, KeySummary
 from sasl_tokens.roster import SEEN_LIMIT
 from sasl_tokens.token import PeekedToken, peek_issuer_and_audience
@@ -581,6 +584,40 @@ def test_a_failed_refresh_keeps_the_keys(of: Any) -> None:
     assert failure.issuer == of.url
     assert before.valid(NOW)
     assert at_once(idp, token).valid(NOW)
+
+
+def test_a_transport_may_give_names_of_headers_as_they_came(of: Any) -> None:
+    """Discovery and keys are known by their type all the same."""
+
+    def http(request: HttpRequest) -> HttpResponse:
+        response = of.http(request)
+        headers = tuple((name.title(), value) for name, value in response.headers)
+        assert headers[0][0] == "Content-Type"
+        return HttpResponse(response.status, headers, response.body)
+
+    assert run(made(of).authenticate(of.sign(groups=[])), http).principal == "corp/user"
+
+
+@pytest.mark.parametrize("first", ["OAUTHBEARER", "MONGODB-OIDC"])
+def test_the_manager_of_a_server_logs_under_a_name_of_its_own(
+    first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever mechanism came first and made it, and whichever the login is by."""
+    of = FakeIssuer(clock=time.time)
+    config = {"identity_providers": [table(of)], "allow_cleartext": True}
+    messages = {
+        "OAUTHBEARER": b"n,,\1auth=Bearer %b\1\1" % of.sign(groups=[]).encode(),
+        "MONGODB-OIDC": encode_document({"jwt": of.sign(groups=[])}),
+    }
+    with (
+        caplog.at_level(logging.INFO, "sasl_core"),
+        Server("imap", "h.example", config=config, http=of.http, stores=[MemoryStore()]) as server,
+    ):
+        for mechanism in (first, *messages):
+            with server.session() as session:
+                assert session.start(mechanism, messages[mechanism]).done
+    names = {each.name for each in caplog.records if "token of" in each.getMessage()}
+    assert names == {"sasl_core.tokens"}
 
 
 def test_warming_up_warns_and_recovers(clock: Ticking, caplog: pytest.LogCaptureFixture) -> None:

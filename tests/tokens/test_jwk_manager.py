@@ -615,6 +615,20 @@ def test_an_abandoned_load_does_not_block(issuer: FakeIssuer, clock: Ticking) ->
     assert issuer.fetches == 2
 
 
+def test_keys_that_an_application_brings_end_the_waiting(
+    issuer: FakeIssuer, clock: Ticking
+) -> None:
+    """After a load that was given up, one by the application counts like any that ended."""
+    manager = issuer.loaded()
+    clock.tick(61)
+    body = manager.just_in_time("another")
+    assert isinstance(next(body), NeedHttp)
+    body.close()
+    manager.load(json_response(issuer.key_set()))
+    assert failure(manager.just_in_time("another"), issuer).code == "token-key-unknown"
+    assert issuer.fetches == 1
+
+
 def test_whoever_waits_takes_over(issuer: FakeIssuer) -> None:
     """If the one that loads is given up, one of those who wait loads."""
     manager = issuer.manager()

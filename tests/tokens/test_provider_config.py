@@ -449,6 +449,11 @@ def test_usual_patterns_are_taken(pattern: str) -> None:
     _ = compile_pattern(pattern)
 
 
+FIRST_FAR = 0x1F300
+FAR_CLASS = "[" + "".join(chr(FIRST_FAR + 3 * number) for number in range(430)) + "]"
+"""Characters beyond the BMP, none next to another: Python makes no ranges of them."""
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -472,6 +477,15 @@ def test_usual_patterns_are_taken(pattern: str) -> None:
         "(.*a){20}",
         "^(?=(a+)+)x",
         "(?:a{0,99}){9,}",
+        # Python tries the members of a class beyond the BMP one after the other.
+        f"(?i)^.*.*{FAR_CLASS}{{140}}b",
+        f".*{FAR_CLASS}{{140}}b",
+        f"{FAR_CLASS}*b",
+        f"^{FAR_CLASS}*{FAR_CLASS}*b",
+        f"^.*{FAR_CLASS}{{0,150}}.{{3}}b",
+        rf"\[[]{FAR_CLASS[1:]}*b",
+        r"^.*.*[\U0001F300\U0001F303]{100}b",
+        r"^.*.*[^\N{CYCLONE}\N{FOGGY}]{100}b",
     ],
 )
 def test_patterns_that_could_run_for_long_are_refused(pattern: str) -> None:
@@ -526,13 +540,18 @@ def test_any_pattern_is_taken_or_refused(pattern: str) -> None:
         "(?:a|b){0,9}a{0,30}x",
         "(?i)^(?:([a-z]){0,8}){1,7}(?!)",
         "(?i)^[a-z]*[a-z]*[a-z]{148}x",
+        f"^{FAR_CLASS}*{FAR_CLASS}{{0,80}}x",
+        f"(?i)^.*{FAR_CLASS}{{80}}x",
+        "^.*.*[\U0001f300\U0001f303]{74}x",
+        "(?i)^(?:([\U0001f300\U0001f303]){0,8}){1,6}(?!)",
     ],
 )
 def test_the_dearest_patterns_end(pattern: str) -> None:
-    """Among what is taken, the worst text takes a tenth of a second: the bound is for a machine
+    """Among what is taken, the worst text takes some tenth of a second: the bound is for a machine
     that is slower, and busy. With one repetition more each would take seconds.
     """
     compiled = compile_pattern(pattern)
-    begin = time.process_time()
-    assert compiled.search("a" * TEXT_LIMIT) is None
-    assert time.process_time() - begin < 1
+    for letter in ("a", "\U0001f303", chr(FIRST_FAR + 3 * 429)):
+        begin = time.process_time()
+        assert compiled.search(letter * TEXT_LIMIT) is None
+        assert time.process_time() - begin < 1
