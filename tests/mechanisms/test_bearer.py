@@ -479,16 +479,24 @@ def test_a_prefix_that_comes_later_ends_the_login(
 class Again(ValidatedToken):
     """A token of an application, in a class of its own, that is as good as it was."""
 
-    issuer = "application"
-    expires_at = FAR
-    principal = ""
-
     def __init__(self, principal: str) -> None:
-        self.principal = principal
+        self._principal = principal
+
+    @property
+    def principal(self) -> str:
+        return self._principal
+
+    @property
+    def issuer(self) -> str:
+        return "application"
+
+    @property
+    def expires_at(self) -> float:
+        return FAR
 
     def revalidate(self) -> Needs[ValidatedToken]:
         yield from ()
-        return Again(self.principal)
+        return Again(self._principal)
 
 
 @each

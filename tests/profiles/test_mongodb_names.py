@@ -245,7 +245,8 @@ def test_an_option_that_there_is_not() -> None:
 def test_a_dot_in_an_administrators_name(serve: Serve) -> None:
     """The first dot ends the database: the rest is the name, whatever it holds."""
     table = {"administrators": ["admin.a.tim", "$external.x.y"], "databases": ["admin", "test"]}
-    users = dict.fromkeys(("a.tim@admin", "tim@admin", "a.tim@test", "x.y", "y"), PASSWORD)
+    names = ("a.tim@admin", "tim@admin", "a.tim@test", "x.y", "y")
+    users: dict[str, str] = dict.fromkeys(names, PASSWORD)
     service = serve(
         config={**CLEAR, "profiles": {"mongodb": table}},
         stores=[MemoryStore(users)],

@@ -751,7 +751,8 @@ def test_who_goes_away_again_and_again_has_the_issuer_asked_ever_less(
         body: Any = manager.just_in_time(kid)
         need = next(body)
         while isinstance(need, NeedCall):
-            (seconds,) = need.function.args  # type: ignore[attr-defined]
+            function: Any = need.function
+            (seconds,) = function.args
             pauses.append(seconds)
             clock.tick(seconds)
             need = body.send(None)
