@@ -140,7 +140,7 @@ def test_nobody_waits_longer_than_they_said() -> None:
     with pytest.raises(BackendError) as caught:
         run(flight.join(work, 0.05))
     assert caught.value.code == "timeout"
-    assert 0.04 < time.monotonic() - began < 1
+    assert 0.04 < time.monotonic() - began < 5
     leader.close()
 
 
@@ -185,7 +185,7 @@ def test_a_pause_takes_its_time() -> None:
     began = time.monotonic()
     run(pause(0.03))
     asyncio.run(run_async(pause(0.03)))
-    assert 0.05 < time.monotonic() - began < 1
+    assert 0.05 < time.monotonic() - began < 5
 
 
 def test_work_that_gives_none_is_shared_too() -> None:

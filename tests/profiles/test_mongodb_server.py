@@ -589,7 +589,7 @@ def test_a_flood_does_not_hold_up_the_others(serve: Serve) -> None:
                 flood.socket.send(command)
         begun = time.monotonic()
         assert peer.plain()["done"] is True
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < 10.0
 
 
 def test_a_place_is_made_for_a_newcomer(serve: Serve) -> None:

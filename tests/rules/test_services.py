@@ -703,8 +703,8 @@ def test_the_deadline_of_http_counts_the_wait_for_a_thread(toys, awaited):
 
     free, ends = asyncio.run(main())
     assert {code for code, _ in ends} == {"http-timeout"}
-    assert free < 1.0
-    assert max(after for _, after in ends) < 3.0
+    assert free < 5.0
+    assert max(after for _, after in ends) < 10.0
 
 
 def test_http_without_a_transport_is_a_backend_error(fetched):
