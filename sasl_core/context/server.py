@@ -441,8 +441,6 @@ class ServerContext(Context["ServerCore"]):
         `keep`: it ended well, and the other properties that were found can be read yet.
         """
         self.verified_password = self._issued = None
-        if not keep and hasattr(self, "token"):
-            del self.token
         user = self.user
         if user is not None:
             user.token = None

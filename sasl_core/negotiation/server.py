@@ -68,7 +68,7 @@ __all__ = ["ServerNegotiation"]
 class ServerNegotiation(Identities):
     """One attempt of a client to authenticate."""
 
-    __slots__ = ("_final", "_how", "_kind", "_opening", "_permit", "asks_policy")
+    __slots__ = ("_final", "_how", "_kind", "_lapsing", "_opening", "_permit", "asks_policy")
 
     # Left unset until they are needed, as most exchanges never need them.
     _final: bytes | None
@@ -92,6 +92,8 @@ class ServerNegotiation(Identities):
         # What the client said first, or that it said nothing, until the mechanism has heard it.
         self._opening: tuple[bytes | None] | None = None
         self._stage = MECHANISM
+        # Whether the login rests on a token, which the context has.
+        self._lapsing = False
         self._later = ()
         self._banned = None
         self.asks_store = asks_store
@@ -332,6 +334,7 @@ class ServerNegotiation(Identities):
         if token is not None:
             # Here and nowhere else: what was accepted and then not used vouches for nobody.
             context.token, user.token = token, None
+            self._lapsing = True
             if token.needs_account:
                 same = user.authid == user.authzid
                 self._later += ("*" + ROLES, ROLES) if same else ("*" + ROLES,)
@@ -433,11 +436,14 @@ class ServerNegotiation(Identities):
         return Reply(final, True)
 
     def close(self) -> None:
-        super().close()
-        context = self._current()
-        # What a login rested on ends with its session.
-        if context is not None and hasattr(context, "token"):
-            del context.token
+        if self._lapsing:
+            self._let_token_go()
+        Identities.close(self)
+
+    def _let_token_go(self) -> None:
+        """What a login rested on ends with its session."""
+        self._lapsing = False
+        del self._context.token
 
     def _drop(self) -> None:
         super()._drop()
@@ -445,6 +451,8 @@ class ServerNegotiation(Identities):
         context = self._current()
         if context is not None:
             context.forget(keep=False)
+        if self._lapsing:
+            self._let_token_go()
 
     def _report(self, error: SaslError) -> None:
         context = self._current()
