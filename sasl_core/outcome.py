@@ -15,7 +15,6 @@ from sasl_core.errors import UsageError
 if TYPE_CHECKING:
     from sasl_core.layer import Layer
     from sasl_core.needs import User
-    from sasl_core.token import ValidatedToken
 
 __all__ = ["Success", "Verified", "VerifiedPeer"]
 
@@ -26,20 +25,13 @@ MINT: Final = object()
 class Verified(Sealed):
     """Proof, inside one exchange, that a user has been authenticated.
 
-    `anonymous`: it is nobody in particular. `token`: what it rests on, if that can lapse.
+    `anonymous`: it is nobody in particular.
     """
 
-    __slots__ = ("anonymous", "how", "origin", "token", "user")
+    __slots__ = ("anonymous", "how", "origin", "user")
 
     def __init__(
-        self,
-        mint: object,
-        origin: object,
-        user: User,
-        how: str,
-        *,
-        anonymous: bool = False,
-        token: ValidatedToken | None = None,
+        self, mint: object, origin: object, user: User, how: str, *, anonymous: bool = False
     ) -> None:
         if mint is not MINT:
             raise UsageError("a Verified comes from the methods of the server's context only")
@@ -47,7 +39,6 @@ class Verified(Sealed):
         self.user = user
         self.how = how
         self.anonymous = anonymous
-        self.token = token
 
     def __repr__(self) -> str:
         return f"<Verified {self.user.authid!r} by {self.how}>"

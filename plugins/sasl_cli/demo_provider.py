@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Final, Self
 
 from sasl_core.plugin import AuthenticationError
+from sasl_tokens.strict import base64url_encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,10 +44,6 @@ def new_key() -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return Ed25519PrivateKey.generate()
-
-
-def _base64url(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _claims(name: str | None) -> dict[str, object]:
@@ -97,8 +93,8 @@ class DemoProvider:
         now = int(time.time())
         header = {"typ": typ, "alg": ALGORITHM, "kid": KEY_ID}
         whole = {"iss": self.issuer, "iat": now, "exp": now + LIFETIME, **claims}
-        signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, whole))
-        made = f"{signed}.{_base64url((key or self.key).sign(signed.encode()))}"
+        signed = ".".join(base64url_encode(json.dumps(part).encode()) for part in (header, whole))
+        made = f"{signed}.{base64url_encode((key or self.key).sign(signed.encode()))}"
         self.issued.append(made)
         return made
 
@@ -143,7 +139,7 @@ class DemoProvider:
 
     def _published(self) -> dict[str, object]:
         """Our key's public half, as a JWK."""
-        public = _base64url(self.key.public_key().public_bytes_raw())
+        public = base64url_encode(self.key.public_key().public_bytes_raw())
         return {
             "kty": "OKP",
             "crv": "Ed25519",

@@ -133,9 +133,7 @@ class ServerContext(Context["ServerCore"]):
 
     __slots__ = ("_issued", "lapsed", "token", "true_result", "verified_password")
 
-    # Left unset but by a login that rests on a token, and by one that was refused later.
-    token: ValidatedToken
-    lapsed: bool
+    token: ValidatedToken | None
 
     def __init__(
         self,
@@ -151,6 +149,9 @@ class ServerContext(Context["ServerCore"]):
         self.plus = plus
         self.utils = utils
         self.error = self.user = self.bound = self.detail = None
+        # What the login rests on that can lapse, and whether a revalidation was refused.
+        self.token = None
+        self.lapsed = False
         # The last verifier that was given out, for whom, and whether it is theirs.
         self._issued: tuple[ScramVerifier, User, bool] | None = None
         # Kept for auto_transition only, between a good password and the end.
@@ -199,7 +200,7 @@ class ServerContext(Context["ServerCore"]):
                 self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
             if result not in KNOWN and result is not Result.NOUSER:
                 self.refuse(f"the store says {result.name} of user {user.authid!r}", result=result)
-        return Verified(MINT, self, user, how, anonymous=anonymous, token=user.token)
+        return Verified(MINT, self, user, how, anonymous=anonymous)
 
     # --- who it is ---------------------------------------------------------------
 
@@ -441,6 +442,8 @@ class ServerContext(Context["ServerCore"]):
         `keep`: it ended well, and the other properties that were found can be read yet.
         """
         self.verified_password = self._issued = None
+        if not keep:
+            self.token = None
         user = self.user
         if user is not None:
             user.token = None

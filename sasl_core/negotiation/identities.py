@@ -161,7 +161,7 @@ class Identities(Offers):
     @staticmethod
     def _needs_account(context: ServerContext) -> bool:
         """Whether a token let the user in who has to have an account all the same."""
-        token = getattr(context, "token", None)
+        token = context.token
         return token is not None and token.needs_account
 
     def _pending(self, user: User) -> tuple[str, ...]:

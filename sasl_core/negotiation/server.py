@@ -68,7 +68,7 @@ __all__ = ["ServerNegotiation"]
 class ServerNegotiation(Identities):
     """One attempt of a client to authenticate."""
 
-    __slots__ = ("_final", "_how", "_kind", "_lapsing", "_opening", "_permit", "asks_policy")
+    __slots__ = ("_final", "_how", "_kind", "_opening", "_permit", "asks_policy")
 
     # Left unset until they are needed, as most exchanges never need them.
     _final: bytes | None
@@ -92,8 +92,6 @@ class ServerNegotiation(Identities):
         # What the client said first, or that it said nothing, until the mechanism has heard it.
         self._opening: tuple[bytes | None] | None = None
         self._stage = MECHANISM
-        # Whether the login rests on a token, which the context has.
-        self._lapsing = False
         self._later = ()
         self._banned = None
         self.asks_store = asks_store
@@ -174,7 +172,7 @@ class ServerNegotiation(Identities):
 
         context = self._context
         user = self._user(context)
-        failure = yield from revalidate(self, self.core, context, user)
+        failure = yield from revalidate(self.core, context, user)
         if failure is not None:
             context.seterror(failure.detail or str(failure))
             self._audit("revalidate", failure.result, user.authid, user.authzid, failure.detail)
@@ -330,11 +328,10 @@ class ServerNegotiation(Identities):
         user = verified.user
         if verified.origin is not context or user is not context.user:
             context.refuse("the Verified is of another exchange", result=Result.FAIL)
-        token = verified.token
+        token = user.token
         if token is not None:
             # Here and nowhere else: what was accepted and then not used vouches for nobody.
             context.token, user.token = token, None
-            self._lapsing = True
             if token.needs_account:
                 same = user.authid == user.authzid
                 self._later += ("*" + ROLES, ROLES) if same else ("*" + ROLES,)
@@ -436,14 +433,11 @@ class ServerNegotiation(Identities):
         return Reply(final, True)
 
     def close(self) -> None:
-        if self._lapsing:
-            self._let_token_go()
-        Identities.close(self)
-
-    def _let_token_go(self) -> None:
-        """What a login rested on ends with its session."""
-        self._lapsing = False
-        del self._context.token
+        super().close()
+        context = self._current()
+        if context is not None:
+            # What a login rested on ends with its session.
+            context.token = None
 
     def _drop(self) -> None:
         super()._drop()
@@ -451,8 +445,6 @@ class ServerNegotiation(Identities):
         context = self._current()
         if context is not None:
             context.forget(keep=False)
-        if self._lapsing:
-            self._let_token_go()
 
     def _report(self, error: SaslError) -> None:
         context = self._current()

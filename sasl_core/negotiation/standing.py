@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sasl_core.context import ServerContext
     from sasl_core.core import ServerCore
     from sasl_core.needs import User
-    from sasl_core.negotiation.server import ServerNegotiation
     from sasl_core.plugs import Needs
 
 __all__ = ["revalidate", "stands"]
@@ -35,10 +34,10 @@ KNOWN = frozenset({Result.OK, Result.NOVERIFY})
 
 def stands(core: ServerCore, context: ServerContext) -> bool:
     """Whether what the finished login of `context` rested on still holds."""
-    token: ValidatedToken | None = getattr(context, "token", None)
+    token = context.token
     if token is None:
         return True
-    if getattr(context, "lapsed", False):
+    if context.lapsed:
         return False
     try:
         return token_stands(token, context.utils.clock())
@@ -48,14 +47,12 @@ def stands(core: ServerCore, context: ServerContext) -> bool:
         return False
 
 
-def revalidate(
-    session: ServerNegotiation, core: ServerCore, context: ServerContext, user: User
-) -> Needs[SaslError | None]:
+def revalidate(core: ServerCore, context: ServerContext, user: User) -> Needs[SaslError | None]:
     """Check again what the login rested on, and take over the grants that there are now.
 
     Returns why not, None when it stands: what a runner sees raised it takes for an outage.
     """
-    token: ValidatedToken | None = getattr(context, "token", None)
+    token = context.token
     if token is None:
         return None
     try:
@@ -69,12 +66,13 @@ def revalidate(
         if not token_stands(fresh, context.utils.clock()):
             raise AuthenticationError(detail="the token has expired", result=Result.EXPIRED)
         roles = yield from _accounts(core, user, fresh)
-        if not session.done:
+        now = context.token
+        if now is None:
             raise UsageError("the session was closed while it was revalidated", code="closed")
         # Another revalidation may have ended since this one began.
         _refuse_lapsed(context)
-        before = dict(context.token.grants)
-        if context.token.needs_account:
+        before = dict(now.grants)
+        if now.needs_account:
             before[ROLES] = ()
         take_grants(user, fresh, before)
     except AuthenticationError as error:
@@ -91,7 +89,7 @@ def revalidate(
 
 
 def _refuse_lapsed(context: ServerContext) -> None:
-    if getattr(context, "lapsed", False):
+    if context.lapsed:
         raise AuthenticationError(detail="the login was refused by an earlier revalidation")
 
 
