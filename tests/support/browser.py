@@ -1,0 +1,137 @@
+"""Debian's Chromium without a screen, and a person in front of it.
+
+The person is a thread: what opens a browser must not wait for who sits there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from node_program import SECONDS, NodeProgram
+
+__all__ = ["DESKTOP", "PHONE", "Browser", "Page", "Person", "Script"]
+
+DESKTOP = (1280, 800)
+PHONE = (360, 640)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is seen: the address, the title and the text, and whether it is wider than the window."""
+
+    url: str
+    title: str
+    text: str
+    wide: bool
+
+
+class Browser(NodeProgram):
+    """One browser; it takes the certificate's key for any host's, and else trusts as all do."""
+
+    def __init__(self, folder: Path, modules: Path, chromium: str, certificate: Path) -> None:
+        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+        key = loaded.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        super().__init__(
+            "browser.mjs",
+            folder,
+            {
+                "modules": str(modules),
+                "chromium": chromium,
+                "spki": b64encode(sha256(key).digest()).decode(),
+                "root": os.geteuid() == 0,
+            },
+        )
+
+    def open(self, size: tuple[int, int] = DESKTOP) -> None:
+        """Have a new window, which knows nothing of earlier ones."""
+        _ = self._do(open=list(size))
+
+    def goto(self, url: str) -> None:
+        """Load a page."""
+        _ = self._do(goto=url)
+
+    def fill(self, **fields: str) -> None:
+        """Type into the fields of these names."""
+        _ = self._do(fill={f"input[name={name}]": text for name, text in fields.items()})
+
+    def click(self, selector: str) -> None:
+        """Click, and wait for the page that follows."""
+        _ = self._do(click=selector)
+
+    def read(self) -> Page:
+        """What is seen now."""
+        answer = self._do(read=True)
+        return Page(
+            str(answer["url"]), str(answer["title"]), str(answer["text"]), bool(answer["wide"])
+        )
+
+    def shot(self, path: Path) -> None:
+        """Take a picture of the page, a PNG."""
+        _ = self._do(shot=str(path))
+
+    def asked(self) -> list[str]:
+        """All addresses that this window has loaded something from."""
+        urls = self._do(asked=True)["urls"]
+        assert isinstance(urls, list)
+        return [str(url) for url in urls]
+
+    def _do(self, **command: object) -> dict[str, object]:
+        answer = self.command(**command)
+        if "error" in answer:
+            raise AssertionError(f"{answer['error']} at {answer.get('url')}")
+        return answer
+
+
+Script: TypeAlias = Callable[[Browser, str], None]
+"""What a person does with a browser and an address."""
+
+
+class Person:
+    """Who is sent to a provider: `open` and `script` run in a thread of their own.
+
+    `urls` are the addresses that the person was sent to.
+    """
+
+    def __init__(self, browser: Browser, script: Script) -> None:
+        self.browser = browser
+        self.script = script
+        self.urls: list[str] = []
+        self._errors: list[BaseException] = []
+        self._threads: list[threading.Thread] = []
+
+    def open(self, url: str) -> bool:
+        """Send the person there, in a new window; True, as `webbrowser.open` says."""
+        self.urls.append(url)
+        self._threads.append(threading.Thread(target=self._act, args=(url,)))
+        self._threads[-1].start()
+        return True
+
+    def done(self) -> None:
+        """Wait until the person has done it all.
+
+        Raises:
+            Whatever the script raised.
+        """
+        for thread in self._threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+        self._threads.clear()
+        if self._errors:
+            raise self._errors.pop()
+
+    def _act(self, url: str) -> None:
+        try:
+            self.browser.open()
+            self.script(self.browser, url)
+        except BaseException as error:
+            self._errors.append(error)
