@@ -6,13 +6,13 @@ The person is a thread: what opens a browser must not wait for who sits there.
 from __future__ import annotations
 
 import os
-import threading
 from base64 import b64encode
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -27,7 +27,7 @@ PHONE = (360, 640)
 
 @dataclass(frozen=True)
 class Page:
-    """What is seen: the address, the title and the text, and whether it is wider than the window."""
+    """What is seen: address, title and text, and whether it is wider than the window."""
 
     url: str
     title: str
@@ -97,41 +97,39 @@ Script: TypeAlias = Callable[[Browser, str], None]
 
 
 class Person:
-    """Who is sent to a provider: `open` and `script` run in a thread of their own.
+    """Who is sent to a provider; `script` is what the person does there, in a thread.
 
-    `urls` are the addresses that the person was sent to.
+    `urls` are the addresses that the person was sent to, each in a window of its own.
     """
 
     def __init__(self, browser: Browser, script: Script) -> None:
         self.browser = browser
         self.script = script
         self.urls: list[str] = []
-        self._errors: list[BaseException] = []
-        self._threads: list[threading.Thread] = []
+        self._threads = ThreadPoolExecutor(1, "person")
+        self._visits: list[Future[None]] = []
 
     def open(self, url: str) -> bool:
-        """Send the person there, in a new window; True, as `webbrowser.open` says."""
+        """Send the person there, and do not wait; True, as `webbrowser.open` says."""
         self.urls.append(url)
-        self._threads.append(threading.Thread(target=self._act, args=(url,)))
-        self._threads[-1].start()
+        self._visits.append(self._threads.submit(self._visit, url))
         return True
 
     def done(self) -> None:
         """Wait until the person has done it all.
 
         Raises:
-            Whatever the script raised.
+            Exception: what the script raised.
         """
-        for thread in self._threads:
-            thread.join(SECONDS)
-            assert not thread.is_alive()
-        self._threads.clear()
-        if self._errors:
-            raise self._errors.pop()
+        while self._visits:
+            self._visits.pop(0).result(2 * SECONDS)
 
-    def _act(self, url: str) -> None:
-        try:
-            self.browser.open()
-            self.script(self.browser, url)
-        except BaseException as error:
-            self._errors.append(error)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+
+    def _visit(self, url: str) -> None:
+        self.browser.open()
+        self.script(self.browser, url)

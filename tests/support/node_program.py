@@ -1,4 +1,4 @@
-"""A program of tests/interop/node that is talked to in lines of JSON, as a test starts and ends it."""
+"""A program of tests/interop/node, talked to in lines of JSON."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ __all__ = [
     "ACCOUNTS",
     "AUDIENCE",
     "CLIENT",
+    "DEVICE",
     "PERSON",
     "OidcProvider",
     "make_private_jwk",
@@ -34,6 +35,7 @@ __all__ = [
 AUDIENCE = "urn:sasl-core:test"
 CLIENT = ("sasl-test-client", "s3cret-of-the-test-client-0123456789")
 PERSON = "sasl-test-person"
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 ACCOUNTS = {"ada": "open sesame", "tim": "tanstaaf"}
 REDIRECTS = ("http://127.0.0.1/callback", "http://localhost/callback", "http://[::1]/callback")
 
