@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import time
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -33,16 +34,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sasl_core.plugin import HttpResponse, Needs, SaslError
+    from sasl_tokens.discovery import Discovery
 
 __all__ = [
     "ANSWER_LIMIT",
+    "ERROR_CODE",
     "SECONDS",
+    "AuthMethod",
     "bearer",
+    "error_code",
+    "find_provider",
     "find_token_endpoint",
     "parse_token_response",
+    "passes",
     "post_form",
     "provider_error",
     "refresh_grant",
+    "show_client",
 ]
 
 ANSWER_LIMIT: Final = 64 * 1024
@@ -54,13 +62,35 @@ SECONDS: Final = 20.0
 LONGEST: Final = 10 * 366 * 86_400
 """Longest life of a token that is believed, in seconds."""
 
-_ERROR: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+"""What an error code of a provider looks like that may be told."""
 
 # RFC 6749 section 5.2, and 4.1.2.1 for what some send here as well: whether it helps to wait.
 _REFUSALS: Final = frozenset(
     {"invalid_client", "invalid_grant", "unauthorized_client", "access_denied"}
 )
 _TEMPORARY: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+
+
+class AuthMethod(Enum):
+    """How the client shows its secret: in a header, or in the form."""
+
+    BASIC = "client_secret_basic"
+    POST = "client_secret_post"
+
+
+def show_client(
+    client_id: str, secret: str | None, method: AuthMethod
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, str] | None]:
+    """The fields in which a client names itself, and what `post_form` wants as `client`.
+
+    Source: RFC 6749 sections 2.3.1 and 3.2.1 (a client without a secret gives its name alone).
+    """
+    if secret is None:
+        return (("client_id", client_id),), None
+    if method is AuthMethod.BASIC:
+        return (), (client_id, secret)
+    return (("client_id", client_id), ("client_secret", secret)), None
 
 
 def post_form(
@@ -94,33 +124,48 @@ def post_form(
     return (yield from NeedHttp(request))
 
 
+def find_provider(
+    issuer: str, deadline: float, *, ca_file: str | None, allow_loopback_http: bool
+) -> Needs[Discovery]:
+    """The issuer's discovery document.
+
+    Raises:
+        ConfigError: the issuer's address is none that may be asked.
+        BackendError: there is no document of this issuer; temporary where it may help to wait.
+    """
+    try:
+        return (
+            yield from discover(
+                issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http, deadline=deadline
+            )
+        )
+    except BackendError as error:
+        wrong = error.code == "discovery" or (
+            isinstance(error, AnswerError) and not passes(error.status)
+        )
+        if not wrong:
+            raise
+        code, detail = error.code, error.detail
+    # A document that is not there, or says something else, is so the next time too.
+    raise BackendError(code=code, detail=detail, temporary=False)
+
+
 def find_token_endpoint(
     issuer: str, deadline: float, *, ca_file: str | None, allow_loopback_http: bool
 ) -> Needs[str]:
     """Where the issuer gives tokens, by its discovery document.
 
     Raises:
-        ConfigError: the issuer's address is none that may be asked.
-        BackendError: there is no document of this issuer, or it names no such place;
-            temporary where it may help to wait.
+        ConfigError, BackendError: as `find_provider`.
+        BackendError: the document names no such place.
     """
-    try:
-        document = yield from discover(
-            issuer, ca_file=ca_file, allow_loopback_http=allow_loopback_http, deadline=deadline
-        )
-    except BackendError as error:
-        wrong = error.code == "discovery" or (
-            isinstance(error, AnswerError) and not _passes(error.status)
-        )
-        if not wrong:
-            raise
-        code, detail = error.code, error.detail
-    else:
-        if document.token_endpoint is not None:
-            return document.token_endpoint
-        code, detail = "discovery", f"{printable(issuer)} names no token_endpoint"
-    # A document that is not there, or says something else, is so the next time too.
-    raise BackendError(code=code, detail=detail, temporary=False)
+    document = yield from find_provider(
+        issuer, deadline, ca_file=ca_file, allow_loopback_http=allow_loopback_http
+    )
+    if document.token_endpoint is not None:
+        return document.token_endpoint
+    detail = f"{printable(issuer)} names no token_endpoint"
+    raise BackendError(code="discovery", detail=detail, temporary=False)
 
 
 def refresh_grant(
@@ -128,14 +173,18 @@ def refresh_grant(
     client_id: str | None,
     refresh_token: str,
     *,
+    client_secret: str | None = None,
+    auth_method: AuthMethod = AuthMethod.BASIC,
+    resource: tuple[str, ...] = (),
     ca_file: str | None = None,
     allow_loopback_http: bool = False,
     deadline: float = SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> Needs[AccessToken]:
-    """A new access token for a refresh token, as a client without a secret.
+    """A new access token for a refresh token.
 
-    `deadline`: seconds for all of it; never more than 20.
+    `client_secret`: of a client that has one, shown as `auth_method` says. `resource`: what the
+    token is to be good for (RFC 8707). `deadline`: seconds for all of it; never more than 20.
 
     The refresh token is shown to the token endpoint of `issuer` only: give the issuer that it
     came from.
@@ -151,14 +200,18 @@ def refresh_grant(
         issuer, deadline, ca_file=ca_file, allow_loopback_http=allow_loopback_http
     )
     fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
+    fields.extend(("resource", each) for each in resource)
+    client = None
     if client_id is not None:
-        fields.append(("client_id", client_id))
+        own, client = show_client(client_id, client_secret, auth_method)
+        fields.extend(own)
     _, cleartext = check_url(
         endpoint, what="token_endpoint", allow_loopback_http=allow_loopback_http
     )
     response = yield from post_form(
         endpoint,
         tuple(fields),
+        client=client,
         ca_file=ca_file,
         cleartext=cleartext,
         deadline=time_left(begin, deadline, time.monotonic, issuer),
@@ -243,22 +296,25 @@ def provider_error(response: HttpResponse) -> SaslError:
     AuthenticationError where it does not take the client or the grant, otherwise BackendError,
     temporary where it may help to wait. Only the error's code is told, never a text.
     """
-    status = response.status
-    code = (_members(response.body) or {}).get("error") if 400 <= status < 600 else None
-    detail = f"the provider answered {status}"
-    if not isinstance(code, str) or _ERROR.fullmatch(code) is None:
-        code = None
-    else:
-        detail += f", {code}"
+    status, code = response.status, error_code(response)
+    detail = f"the provider answered {status}" + (f", {code}" if code else "")
     if code in _REFUSALS and status < 500:
         return AuthenticationError(code="token-refused", detail=detail)
-    temporary = _passes(status) or code in _TEMPORARY
+    temporary = passes(status) or code in _TEMPORARY
     if 300 <= status < 400:
         detail += "; redirects are not followed"
     return BackendError(code="token-response", detail=detail, temporary=temporary)
 
 
-def _passes(status: int) -> bool:
+def error_code(response: HttpResponse) -> str | None:
+    """The code of a provider's refusal, None where it gives none that may be told."""
+    if not 400 <= response.status < 600:
+        return None
+    code = (_members(response.body) or {}).get("error")
+    return code if isinstance(code, str) and ERROR_CODE.fullmatch(code) is not None else None
+
+
+def passes(status: int) -> bool:
     """Whether a status says that it may help to wait."""
     return status >= 500 or status in (408, 425, 429)
 
