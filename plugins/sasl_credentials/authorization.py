@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sasl_core.plugin import AuthenticationError, BackendError, printable, record
-from sasl_credentials.grants import ERROR_CODE
+from sasl_credentials.answers import ERROR_CODE
 from sasl_credentials.people import odd
 from sasl_tokens.forms import query
 

@@ -6,10 +6,12 @@ which is exchanged for the token. What keeps others out of it:
 - `state`: who does not know it has said nothing, and the wait goes on.
 - PKCE: the code is worth nothing without the verifier, which never leaves this program but for
   the provider's token endpoint.
+- `nonce`: an ID token that comes along is of this login, or the login fails.
 - `iss`: an answer of another provider than the one that was asked is a mix-up, and refused.
 - The listener is there before the browser is opened, on the loopback alone.
 
-Source: RFC 6749 section 4.1; RFC 7636; RFC 8252; RFC 9207; RFC 9700 section 2.1.
+Source: RFC 6749 section 4.1; RFC 7636; RFC 8252; RFC 9207; RFC 9700 section 2.1; OpenID Connect
+Core 1.0 sections 3.1.2.1 and 3.1.3.7.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sasl_core.plugin import BackendError, Blocking, CredentialsPlug, NeedCall, hookimpl
+from sasl_credentials.answers import id_token
 from sasl_credentials.asking import ask
 from sasl_credentials.authorization import (
     Answer,
@@ -33,6 +36,7 @@ from sasl_credentials.people import PersonOptions, check_options, odd, plan
 from sasl_credentials.redirect.uri import parse_redirect_uri
 from sasl_credentials.screen import call_browser, show_url
 from sasl_tokens.hosts import check_patterns
+from sasl_tokens.identity import check_id_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -135,6 +139,14 @@ class AuthorizationCode(CredentialsPlug):
                 ),
             )
             token = login.parse(response)
+            identity = id_token(response) if "openid" in login.scopes else None
+            if identity is not None:
+                check_id_token(
+                    identity,
+                    issuer=document.issuer,
+                    client_id=login.client_id,
+                    nonce=secret.nonce,
+                )
             listener.finish(worked=True)
         finally:
             # Whoever still waits for a page hears that it did not work.

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from sasl_core.plugin import ConfigError, CredentialsPlug, UsageError, hookimpl
+from sasl_credentials.answers import parse_token_response
 from sasl_credentials.grants import (
     SECONDS,
     AuthMethod,
     find_token_endpoint,
-    parse_token_response,
     post_form,
     show_client,
 )

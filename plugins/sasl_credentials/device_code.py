@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sasl_core.plugin import BackendError, CredentialsPlug, hookimpl
+from sasl_credentials.answers import error_code, passes
 from sasl_credentials.asking import ask
 from sasl_credentials.device_messages import parse_device_response
-from sasl_credentials.grants import error_code, passes
 from sasl_credentials.people import PersonOptions, check_options, plan
 from sasl_credentials.screen import show_code
 from sasl_tokens.hosts import check_patterns

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sasl_core.plugin import PeerError, record
-from sasl_credentials.grants import provider_error
+from sasl_credentials.answers import provider_error
 from sasl_credentials.people import odd
 from sasl_tokens.strict import json_object
 from sasl_tokens.urls import UrlProblem, check_url

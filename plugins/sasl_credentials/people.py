@@ -25,11 +25,11 @@ from sasl_core.plugin import (
     printable,
     record,
 )
+from sasl_credentials.answers import parse_token_response
 from sasl_credentials.grants import (
     SECONDS,
     AuthMethod,
     find_provider,
-    parse_token_response,
     post_form,
     refresh_grant,
     show_client,
