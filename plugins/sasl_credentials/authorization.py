@@ -116,10 +116,12 @@ def parse_answer(text: str, state: str) -> Answer | None:
         return None
     # RFC 6749 section 3.1: no parameter comes twice.
     said = {name: found.get(name, []) for name in ("code", "error", "iss")}
-    if any(len(values) > 1 for values in said.values()):
-        return Answer(odd=True)
-    code, error, iss = (values[0] if values else None for values in said.values())
-    strange = (code is None) == (error is None) or (code is not None and not _is_code(code))
+    code, error, iss = (values[0] if len(values) == 1 else None for values in said.values())
+    strange = (
+        any(len(values) > 1 for values in said.values())
+        or (code is None) == (error is None)
+        or (code is not None and not _is_code(code))
+    )
     return Answer(None if strange else code, error, iss, odd=strange)
 
 
