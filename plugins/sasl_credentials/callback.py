@@ -7,20 +7,10 @@ OIDC_HUMAN_CALLBACK.
 from __future__ import annotations
 
 import time
-from functools import partial
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
-from sasl_core.plugin import (
-    AccessToken,
-    BackendError,
-    Blocking,
-    CredentialsPlug,
-    NeedCall,
-    SaslError,
-    UsageError,
-    sever,
-)
+from sasl_core.plugin import AccessToken, CredentialsPlug, UsageError
+from sasl_credentials.asking import ask
 from sasl_credentials.grants import refresh_grant
 from sasl_tokens.hosts import ALLOWED_HOSTS, check_patterns
 
@@ -91,14 +81,7 @@ class CallbackTokens(CredentialsPlug):
                     clock=self._clock,
                 )
             )
-        function = self._function
-        if iscoroutinefunction(function) or iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - asked for what it is, not whether.
-        ):
-            need = NeedCall(_no_loop, Blocking.REMOTE, partial(_ask_async, function, request))
-        else:
-            need = NeedCall(partial(_ask, function, request), Blocking.REMOTE)
-        answer = yield from need
+        answer = yield from ask(self._function, request, "token callback", request.deadline)
         if isinstance(answer, AccessToken):
             return answer
         if isinstance(answer, str):
@@ -108,54 +91,3 @@ class CallbackTokens(CredentialsPlug):
             "the token as a string",
             code="bad-token",
         )
-
-
-def _no_loop() -> object:
-    raise UsageError("a token callback that is a coroutine function needs sasl_core.aio")
-
-
-def _ask(function: Function, request: TokenRequest) -> object:
-    try:
-        return function(request)
-    except SaslError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
-        what = _what(error)
-    raise _failed(what)
-
-
-async def _ask_async(function: Function, request: TokenRequest) -> object:
-    import asyncio
-
-    limit = asyncio.timeout(request.deadline)
-    try:
-        async with limit:
-            return await cast("Awaitable[object]", function(request))
-    except SaslError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
-        what = _what(error)
-    if limit.expired():
-        took = f"the token callback took longer than {request.deadline:g} s"
-        raise BackendError(code="timeout", detail=took)
-    raise _failed(what)
-
-
-def _what(error: Exception) -> str:
-    """The type of a foreign error, and the place that it came from; of its text nothing."""
-    place = ", when it was called with a TokenRequest"
-    traceback = error.__traceback__
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if code.co_filename != __file__:
-            file = code.co_filename.replace("\\", "/").rpartition("/")[2]
-            place = f" at {file}:{traceback.tb_lineno} in {code.co_name}"
-        traceback = traceback.tb_next
-    return f"{type(sever(error)).__name__}{place}"
-
-
-def _failed(what: str) -> BackendError:
-    # Not temporary, for nobody knows that; a function that does raises a BackendError itself.
-    return BackendError(
-        code="callback-failed", detail=f"the token callback raised {what}", temporary=False
-    )

@@ -7,18 +7,19 @@ names of the ways to show a secret).
 from __future__ import annotations
 
 import time
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from sasl_core.plugin import ConfigError, CredentialsPlug, UsageError, hookimpl
+from sasl_credentials.answers import parse_token_response
 from sasl_credentials.grants import (
     SECONDS,
+    AuthMethod,
     find_token_endpoint,
-    parse_token_response,
     post_form,
+    show_client,
 )
 from sasl_credentials.secret_files import read_secret
 from sasl_credentials.unconfigured import Unconfigured
@@ -40,13 +41,6 @@ __all__ = [
 ]
 
 SASL_PLUGIN_API = 1
-
-
-class AuthMethod(Enum):
-    """How the client shows its secret: in a header, or in the form."""
-
-    BASIC = "client_secret_basic"
-    POST = "client_secret_post"
 
 
 @attrs.frozen
@@ -124,14 +118,12 @@ class ClientCredentials(CredentialsPlug):
         fields.extend(("resource", each) for each in options.resource)
         if options.audience is not None:
             fields.append(("audience", options.audience))
-        shown = (options.client_id, secret or "")
-        basic = options.auth_method is AuthMethod.BASIC
-        if not basic:
-            fields.extend(zip(("client_id", "client_secret"), shown, strict=True))
+        own, client = show_client(options.client_id, secret or "", options.auth_method)
+        fields.extend(own)
         response = yield from post_form(
             endpoint,
             tuple(fields),
-            client=shown if basic else None,
+            client=client,
             ca_file=ca_file,
             cleartext=cleartext,
             deadline=time_left(begin, deadline, time.monotonic, endpoint),

@@ -28,8 +28,9 @@ from sasl_core.plugin import (
     NeedHttp,
     hookimpl,
 )
+from sasl_credentials.answers import bearer, parse_token_response, provider_error
 from sasl_credentials.file import BELIEVED, token_from_file
-from sasl_credentials.grants import ANSWER_LIMIT, bearer, parse_token_response, provider_error
+from sasl_credentials.grants import ANSWER_LIMIT
 from sasl_credentials.unconfigured import Unconfigured
 from sasl_tokens.discovery import header
 from sasl_tokens.forms import query

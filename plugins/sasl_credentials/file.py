@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sasl_core.plugin import AccessToken, CredentialsPlug, hookimpl
-from sasl_credentials.grants import bearer
+from sasl_credentials.answers import bearer
 from sasl_credentials.secret_files import read_secret
 from sasl_credentials.unconfigured import Unconfigured
 

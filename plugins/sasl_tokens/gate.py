@@ -27,6 +27,7 @@ __all__ = [
     "check_type",
     "open_token",
     "read_claims",
+    "read_identity",
 ]
 
 KID_LIMIT: Final = 256
@@ -163,6 +164,16 @@ def read_claims(opened: OpenedToken) -> dict[str, object]:
     if claims is None:
         claims = opened.claims = _object(opened.payload, "the token's payload")
     return claims
+
+
+def read_identity(token: str) -> dict[str, object]:
+    """The claims of an ID token that its provider has just given us, whoever signed it and how.
+
+    Raises:
+        TokenError: token-too-long or token-malformed.
+    """
+    _, (_, payload, _) = _segments(token)
+    return _object(payload, "the token's payload")
 
 
 def _object(data: bytes, what: str) -> dict[str, object]:

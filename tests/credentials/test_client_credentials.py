@@ -12,7 +12,8 @@ import pytest
 from sasl_core import AuthenticationError, BackendError, Client, ConfigError, PluginError
 from sasl_core.plugin import AccessToken, HttpRequest, HttpResponse, TokenRequest
 from sasl_credentials import AuthMethod, ClientCredentials, ClientCredentialsOptions
-from sasl_credentials.grants import ANSWER_LIMIT, LONGEST
+from sasl_credentials.answers import LONGEST
+from sasl_credentials.grants import ANSWER_LIMIT
 from token_kit import NOW, FakeIssuer, Ticking, json_response, run
 
 ISSUER = "https://issuer.example.com/tenant"

@@ -49,6 +49,8 @@ RESERVED: dict[str, tuple[str, ...]] = {
     "open_token": (GATE, TOKEN),
     "OpenedToken": (GATE, TOKEN),
     "read_claims": (GATE, TOKEN, "sasl_core/entrypoints.py", "sasl_core/registry.py"),
+    "read_identity": (GATE, "sasl_tokens/identity.py"),
+    "check_id_token": ("sasl_tokens/identity.py", "sasl_credentials/authorization_code.py"),
     "peek_issuer_and_audience": (TOKEN, "sasl_tokens/manager.py"),
     "inspect_unverified": (TOKEN, "sasl_cli/"),
     "urlsafe_b64decode": (),
@@ -209,6 +211,8 @@ VIOLATIONS = [
     ("from sasl_tokens.token import peek_issuer_and_audience", "sasl_tokens/provider.py"),
     ("from sasl_tokens.token import peek_issuer_and_audience as p", "sasl_mechanisms/x.py"),
     ("from sasl_tokens.token import inspect_unverified", "sasl_tokens/manager.py"),
+    ("from sasl_tokens.gate import read_identity", "sasl_credentials/authorization_code.py"),
+    ("from sasl_tokens.identity import check_id_token", "sasl_mechanisms/x.py"),
     ("sasl_tokens.token.inspect_unverified(text)", "sasl_mechanisms/x.py"),
 ]
 

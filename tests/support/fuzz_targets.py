@@ -58,8 +58,8 @@ from sasl_core.verifier_forms import (
     parse_any_verifier,
     parse_mongodb_credentials,
 )
+from sasl_credentials.answers import parse_token_response
 from sasl_credentials.environment import parse_gcp_response
-from sasl_credentials.grants import parse_token_response
 from sasl_http import request as http_request
 from sasl_http.response import ResponseReader
 from sasl_mechanisms import anonymous, plain, xoauth2

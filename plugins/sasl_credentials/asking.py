@@ -1,0 +1,91 @@
+"""Calling a function of the application: whatever it raises becomes an error of ours.
+
+A plain function runs where it may block; a coroutine function needs the asyncio door.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+
+from sasl_core.plugin import BackendError, Blocking, NeedCall, SaslError, UsageError, sever
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sasl_core.plugin import Needs
+
+    A = TypeVar("A")
+    Function: TypeAlias = Callable[[A], object] | Callable[[A], Awaitable[object]]
+
+__all__ = ["ask"]
+
+
+def ask(function: Function[A], argument: A, what: str, deadline: float) -> Needs[object]:
+    """What `function(argument)` returns. `what` the function is stands in errors.
+
+    A coroutine function is called off after `deadline` seconds; a plain one cannot be.
+
+    Raises:
+        SaslError: the function raised it.
+        BackendError: it raised something else (code "callback-failed"; of it the type and the
+            place are told), or took too long (code "timeout").
+        UsageError: it is a coroutine function, and there is no event loop.
+    """
+    if iscoroutinefunction(function) or iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - asked for what it is, not whether.
+    ):
+        later = partial(_ask_async, function, argument, what, deadline)
+        return (yield from NeedCall(partial(_no_loop, what), Blocking.REMOTE, later))
+    return (yield from NeedCall(partial(_ask, function, argument, what), Blocking.REMOTE))
+
+
+def _no_loop(what: str) -> object:
+    raise UsageError(f"the {what} is a coroutine function, which needs sasl_core.aio")
+
+
+def _ask(function: Function[A], argument: A, what: str) -> object:
+    try:
+        return function(argument)
+    except SaslError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
+        raised = _told(error, argument)
+    raise _failed(what, raised)
+
+
+async def _ask_async(function: Function[A], argument: A, what: str, deadline: float) -> object:
+    import asyncio
+
+    limit = asyncio.timeout(deadline)
+    try:
+        async with limit:
+            return await cast("Awaitable[object]", function(argument))
+    except SaslError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
+        raised = _told(error, argument)
+    if limit.expired():
+        took = f"the {what} took longer than {deadline:g} s"
+        raise BackendError(code="timeout", detail=took)
+    raise _failed(what, raised)
+
+
+def _told(error: Exception, argument: object) -> str:
+    """The type of a foreign error, and the place that it came from; of its text nothing."""
+    place = f", when it was called with a {type(argument).__name__}"
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename != __file__:
+            file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+            place = f" at {file}:{traceback.tb_lineno} in {code.co_name}"
+        traceback = traceback.tb_next
+    return f"{type(sever(error)).__name__}{place}"
+
+
+def _failed(what: str, raised: str) -> BackendError:
+    # Not temporary, for nobody knows that; a function that does raises a BackendError itself.
+    detail = f"the {what} raised {raised}"
+    return BackendError(code="callback-failed", detail=detail, temporary=False)
