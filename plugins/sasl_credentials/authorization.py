@@ -1,7 +1,7 @@
 """The authorization request that a browser is sent with, and the response that it brings back.
 
 Source: RFC 6749 sections 4.1.1 and 4.1.2; RFC 7636 section 4 (S256 alone); RFC 9207 section 2
-(`iss`); OpenID Connect Core 1.0 section 3.1.2.1 (`nonce`).
+(`iss`); OpenID Connect Core 1.0 section 3.1.2.1 (`nonce`, `prompt`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,12 @@ class Secrets:
 
 
 def authorization_url(
-    endpoint: str, login: Login, secret: Secrets, redirect_uri: str, username: str | None
+    endpoint: str,
+    login: Login,
+    secret: Secrets,
+    redirect_uri: str,
+    username: str | None,
+    prompt: tuple[str, ...] = (),
 ) -> str:
     """Where the browser is sent. What the endpoint has of a query stays (RFC 6749 section 3.1)."""
     fields = [
@@ -81,6 +86,8 @@ def authorization_url(
         fields.append(("nonce", secret.nonce))
         if username:
             fields.append(("login_hint", username))
+    if prompt:
+        fields.append(("prompt", " ".join(prompt)))
     return f"{endpoint}{'&' if '?' in endpoint else '?'}{query(fields)}"
 
 

@@ -16,13 +16,21 @@ Core 1.0 sections 3.1.2.1 and 3.1.3.7.
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from sasl_core.plugin import BackendError, Blocking, CredentialsPlug, NeedCall, hookimpl
+from sasl_core.plugin import (
+    BackendError,
+    Blocking,
+    ConfigError,
+    CredentialsPlug,
+    NeedCall,
+    hookimpl,
+)
 from sasl_credentials.answers import id_token
 from sasl_credentials.asking import ask
 from sasl_credentials.authorization import (
@@ -57,17 +65,22 @@ SASL_PLUGIN_API = 1
 REDIRECT_URI: Final = "http://127.0.0.1/callback"
 """Where the browser comes back to; the port is whichever is free."""
 
+_WORD: Final = re.compile(r"[a-z_]{1,40}")
+
 
 @attrs.frozen
 class AuthorizationCodeOptions(PersonOptions):
-    """The options of `[credentials.authorization_code]`: those of `PersonOptions`, and one more.
+    """The options of `[credentials.authorization_code]`: those of `PersonOptions`, and two more.
 
     `redirect_uri`: where the browser comes back to, `http://127.0.0.1`, `http://[::1]` or
     `http://localhost` with a path. Without a port any free one is taken (RFC 8252 section 7.3);
-    with one, that one.
+    with one, that one. `prompt`: what the provider shall ask the person each time, in words
+    of OpenID Connect Core 1.0 section 3.1.2.1, as in `consent`: without that one some give no
+    refresh token (section 11).
     """
 
     redirect_uri: str = REDIRECT_URI
+    prompt: tuple[str, ...] = ()
 
 
 class AuthorizationCode(CredentialsPlug):
@@ -100,6 +113,12 @@ class AuthorizationCode(CredentialsPlug):
         self.allowed_hosts = check_patterns(
             options.allowed_hosts, f"credentials.{self.name}.allowed_hosts"
         )
+        for word in options.prompt:
+            if _WORD.fullmatch(word) is None or word == "none":
+                raise ConfigError(
+                    "expected what a person is asked for: consent, login, select_account",
+                    key=f"credentials.{self.name}.prompt",
+                )
         self._options = options
         self._open = call_browser if open_browser is None else open_browser
         self._show = show_url if show is None else show
@@ -125,7 +144,9 @@ class AuthorizationCode(CredentialsPlug):
             Blocking.LOCAL,
         )
         try:
-            url = authorization_url(endpoint, login, secret, listener.uri, request.username)
+            url = authorization_url(
+                endpoint, login, secret, listener.uri, request.username, self._options.prompt
+            )
             answer = yield from self._send_person(url, listener, login)
             code = accept_code(answer, document)
             response = yield from login.post(

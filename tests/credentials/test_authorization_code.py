@@ -98,6 +98,17 @@ def test_what_the_provider_is_asked(provider: PersonIssuer) -> None:
     _ = browser.close()
 
 
+def test_what_the_person_is_to_be_asked(provider: PersonIssuer) -> None:
+    """`prompt` is what the options say, and nothing where they say nothing."""
+    browser = Browser(provider)
+    _ = run(source(browser).token(REQUEST), provider.http)
+    assert "prompt" not in browser.query
+    made = source(browser, prompt=("login", "consent"))
+    _ = run(made.token(REQUEST), provider.http)
+    assert browser.query["prompt"] == "login consent"
+    _ = browser.close()
+
+
 def test_every_login_has_secrets_of_its_own(provider: PersonIssuer) -> None:
     """State, challenge and nonce of one login are good for no other."""
     browser = Browser(provider)
@@ -289,6 +300,8 @@ def test_what_nobody_says_is_missing(provider: PersonIssuer, missing: str) -> No
         ({"resource": ("\udc80",)}, "resource"),
         ({"audience": "\udc80"}, "audience"),
         ({"allowed_hosts": ("*",)}, "allowed_hosts"),
+        ({"prompt": ("none",)}, "prompt"),
+        ({"prompt": ("login consent",)}, "prompt"),
         *(
             ({"redirect_uri": uri}, "redirect_uri")
             for uri in (
