@@ -56,6 +56,10 @@ class Browser(NodeProgram):
         """Have a new window, which knows nothing of earlier ones."""
         _ = self._do(open=list(size))
 
+    def size(self, size: tuple[int, int]) -> None:
+        """Make the window larger or smaller."""
+        _ = self._do(size=list(size))
+
     def goto(self, url: str) -> None:
         """Load a page."""
         _ = self._do(goto=url)
@@ -76,7 +80,7 @@ class Browser(NodeProgram):
         )
 
     def shot(self, path: Path) -> None:
-        """Take a picture of the page, a PNG."""
+        """Take a picture of the window, a PNG."""
         _ = self._do(shot=str(path))
 
     def asked(self) -> list[str]:

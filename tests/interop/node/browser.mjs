@@ -5,13 +5,14 @@
 // prints a line {"version": "..."}. Each line on standard input is a command, answered by one line:
 // {} or what is said below, or {"error": "..."}.
 //   {"open": [width, height]}     a window without cookies; the one before is closed
+//   {"size": [width, height]}     of the window
 //   {"goto": url}
 //   {"fill": {selector: text}}
 //   {"click": selector}           and wait until the page that follows has loaded
 //   {"wait": selector}            until it is there
 //   {"read": true}                {"url", "title", "text", "wide"}: `wide`, whether it must be
 //                                 scrolled sideways
-//   {"shot": path}                a picture of the whole page
+//   {"shot": path}                a picture of what the window shows
 //   {"asked": true}               {"urls": [...]}: all that this window asked the net for
 // It ends, and Chromium with it, when its standard input does.
 //
@@ -52,6 +53,9 @@ const commands = {
     context.on('request', (request) => urls.push(request.url()));
     page = await context.newPage();
   },
+  async size([width, height]) {
+    await page.setViewportSize({ width, height });
+  },
   async goto(url) {
     await page.goto(url);
   },
@@ -73,7 +77,7 @@ const commands = {
     return { url: page.url(), title: await page.title(), text, wide };
   },
   async shot(path) {
-    await page.screenshot({ path, fullPage: true });
+    await page.screenshot({ path });
   },
   async asked() {
     return { urls };

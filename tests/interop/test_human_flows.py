@@ -1,0 +1,526 @@
+"""People log in at npm `oidc-provider` in Chromium, by our sources for people.
+
+The provider is on loopback TLS with an authority of its own, its pages are its own, and so is
+the browser. What comes back lets its owner in: at our servers, and with PyMongo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import pymongo
+import pytest
+from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
+
+from browser import DESKTOP, PHONE, Browser, Page, Person, Script
+from cli_runs import Sasl
+from mailhost import Authority
+from mongodb_kit import MongoService
+from oidc_provider import ACCOUNTS, DEVICE, PERSON, OidcProvider, make_private_jwk
+from sasl_core import AuthenticationError, Client, Server, aio
+from sasl_core.plugin import CredentialsPlug, TokenRequest
+from sasl_credentials import (
+    AuthorizationCode,
+    AuthorizationCodeOptions,
+    DeviceCode,
+    DeviceCodeOptions,
+)
+from sasl_http import HttpTransport
+from sasl_tls import ServerTls
+
+pytestmark = pytest.mark.interop
+
+TLS = 256
+LIFE = 300
+SCOPE = ("openid", "offline_access", "mail")
+MECHANISMS = ("MONGODB-OIDC", "OAUTHBEARER", "XOAUTH2")
+LogIn: TypeAlias = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def providers(
+    tmp_path_factory: pytest.TempPathFactory,
+    node_modules: Callable[[str], Path],
+    authority: Authority,
+) -> Iterator[tuple[OidcProvider, OidcProvider]]:
+    """Two providers with accounts of the same names."""
+    modules, folder = node_modules("oidc-provider"), tmp_path_factory.mktemp("idp")
+    keys = [make_private_jwk("RS256", "k")]
+    with (
+        OidcProvider(folder / "a", modules, keys, authority=authority) as first,
+        OidcProvider(folder / "b", modules, keys, authority=authority) as second,
+    ):
+        yield first, second
+
+
+@pytest.fixture
+def provider(providers: tuple[OidcProvider, OidcProvider]) -> OidcProvider:
+    """A provider."""
+    providers[0].change(ttl=LIFE, interval=1, pace=0.5)
+    return providers[0]
+
+
+@pytest.fixture(scope="module")
+def browser(
+    tmp_path_factory: pytest.TempPathFactory,
+    need: Callable[[str], str],
+    node_modules: Callable[[str], Path],
+    authority: Authority,
+) -> Iterator[Browser]:
+    """One browser for all tests; each visit has a new window."""
+    folder, modules = tmp_path_factory.mktemp("browser"), node_modules("playwright-core")
+    with Browser(folder, modules, need("chromium"), authority.certificate) as made:
+        yield made
+
+
+@pytest.fixture
+def person(browser: Browser) -> Iterator[Callable[[Script], Person]]:
+    """Makes people; each must have come to the end of the script."""
+    made: list[Person] = []
+
+    def make(script: Script) -> Person:
+        made.append(Person(browser, script))
+        return made[-1]
+
+    yield make
+    for each in made:
+        with each:
+            each.done()
+
+
+@pytest.fixture
+def expire(provider: OidcProvider, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets the tokens that there are expire: our clocks go on, and the next ones live longer."""
+    now, ahead = time.time, [0]
+    monkeypatch.setattr("sasl_core.utils.time.time", lambda: now() + ahead[0])
+
+    def pass_time() -> None:
+        ahead[0] += LIFE + 1
+        provider.change(ttl=ahead[0] + LIFE)
+
+    return pass_time
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes within half a minute."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def log_in(request: pytest.FixtureRequest, provider: OidcProvider) -> LogIn:
+    """Logs in through a new Client by each mechanism named; who the server says that it was."""
+    return {"blocking": _log_in, "asyncio": _log_in_async}[str(request.param)]
+
+
+def servers(provider: OidcProvider) -> dict[str, object]:
+    """The configuration of a server that believes the provider, and sends people there."""
+    return {"identity_providers": [provider.human_provider()], "auxprop_plugin": ["memory"]}
+
+
+def _log_in(
+    provider: OidcProvider,
+    source: CredentialsPlug,
+    *mechanisms: str,
+    between: Callable[[], None] | None = None,
+) -> list[str]:
+    who: list[str] = []
+    with (
+        HttpTransport() as http,
+        Server("mongodb", "localhost", config=servers(provider), http=http) as server,
+        Client("mongodb", "localhost", config={}, credentials=source, http=http) as client,
+    ):
+        for mechanism in mechanisms:
+            if who and between is not None:
+                between()
+            with (
+                client.session(external_ssf=TLS, success_data=True, authid="ada") as ours,
+                server.session(external_ssf=TLS, success_data=True) as session,
+            ):
+                reply = session.start(mechanism, ours.start(mechanism).data)
+                while not reply.done:
+                    reply = session.step(ours.step(reply.data or b"").data or b"")
+                ours.finish(reply.data)
+                who.append(session.authid)
+    return who
+
+
+def _log_in_async(
+    provider: OidcProvider,
+    source: CredentialsPlug,
+    *mechanisms: str,
+    between: Callable[[], None] | None = None,
+) -> list[str]:
+    async def main() -> list[str]:
+        who: list[str] = []
+        with HttpTransport() as http:
+            async with (
+                aio.Server("mongodb", "localhost", config=servers(provider), http=http) as server,
+                aio.Client(
+                    "mongodb", "localhost", config={}, credentials=source, http=http
+                ) as client,
+            ):
+                for mechanism in mechanisms:
+                    if who and between is not None:
+                        await asyncio.to_thread(between)
+                    async with (
+                        client.session(external_ssf=TLS, success_data=True, authid="ada") as ours,
+                        server.session(external_ssf=TLS, success_data=True) as session,
+                    ):
+                        first = (await ours.start(mechanism)).data
+                        reply = await session.start(mechanism, first)
+                        while not reply.done:
+                            said = (await ours.step(reply.data or b"")).data
+                            reply = await session.step(said or b"")
+                        await ours.finish(reply.data)
+                        who.append(session.authid)
+        return who
+
+    return asyncio.run(main())
+
+
+def code_options(provider: OidcProvider, **more: Any) -> AuthorizationCodeOptions:
+    """The options of a person's client at the provider.
+
+    It gives refresh tokens only where consent is asked for (OpenID Connect Core section 11).
+    """
+    given = {"scope": SCOPE, "ca_file": Path(provider.ca_file), "prompt": ("consent",), **more}
+    return AuthorizationCodeOptions(issuer=provider.issuer, client_id=PERSON, **given)
+
+
+def device_options(provider: OidcProvider, **more: Any) -> DeviceCodeOptions:
+    """The same, for the device flow."""
+    given = {"scope": SCOPE, "ca_file": Path(provider.ca_file), **more}
+    return DeviceCodeOptions(issuer=provider.issuer, client_id=PERSON, **given)
+
+
+def log_in_at_page(browser: Browser, name: str = "ada") -> None:
+    """Type name and password into the provider's page, and consent."""
+    browser.fill(name=name, password=ACCOUNTS[name])
+    browser.click("button[value=login]")
+    browser.click("button[value=allow]")
+
+
+def consent(browser: Browser, url: str) -> None:
+    """Log in and consent, and look at nothing."""
+    browser.goto(url)
+    log_in_at_page(browser)
+
+
+def hosts(urls: list[str]) -> set[str | None]:
+    """Where a browser has been."""
+    return {urlsplit(url).hostname for url in urls}
+
+
+# --- in the browser -------------------------------------------------------------------------
+
+
+def look(browser: Browser, pictures: Path) -> Page:
+    """Read the last page, which fits a desktop and a telephone; take pictures of both.
+
+    It loads nothing from anywhere, and nothing of the answer is left in its address.
+    """
+    for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
+        browser.size(size)
+        browser.shot(pictures / f"{name}.png")
+        assert not browser.read().wide
+    page = browser.read()
+    asked = browser.asked()
+    assert hosts(asked) == {"localhost", "127.0.0.1"}
+    assert asked[-1] == page.url
+    assert [urlsplit(url).hostname for url in asked].count("127.0.0.1") == 2
+    assert not urlsplit(page.url).query
+    return page
+
+
+def test_a_person_logs_in_in_the_browser(
+    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn, tmp_path: Path
+) -> None:
+    """Once, with a wrong password first; what comes back logs in by each mechanism."""
+    pages: list[Page] = []
+
+    def script(browser: Browser, url: str) -> None:
+        browser.goto(url)
+        browser.fill(name="ada", password="hunter2")
+        browser.click("button[value=login]")
+        pages.append(browser.read())
+        log_in_at_page(browser)
+        pages.append(look(browser, tmp_path))
+
+    ada = person(script)
+    source = AuthorizationCode(code_options(provider), open_browser=ada.open)
+    assert log_in(provider, source, *MECHANISMS) == ["test/ada"] * 3
+    ada.done()
+    assert len(ada.urls) == 1
+    wrong, end = pages
+    assert "Name or password is wrong." in wrong.text
+    assert end.title == "You are logged in"
+    assert end.text.startswith(end.title)
+    assert "close this window" in end.text
+
+
+def test_a_refused_consent_is_a_refusal(
+    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn, tmp_path: Path
+) -> None:
+    """The person says no: no token is asked for, and the page at the end says so, too."""
+    pages: list[Page] = []
+
+    def script(browser: Browser, url: str) -> None:
+        browser.goto(url)
+        browser.fill(name="ada", password=ACCOUNTS["ada"])
+        browser.click("button[value=login]")
+        browser.click("button[value=refuse]")
+        pages.append(look(browser, tmp_path))
+
+    ada = person(script)
+    source = AuthorizationCode(code_options(provider), open_browser=ada.open)
+    tokens = provider.count("/token")
+    with pytest.raises(AuthenticationError) as caught:
+        log_in(provider, source, "MONGODB-OIDC")
+    ada.done()
+    assert caught.value.detail == "the provider said access_denied"
+    assert "The person refused." not in str(caught.value)
+    assert provider.count("/token") == tokens
+    assert pages[0].title == "The login did not work"
+    assert pages[0].text.startswith(pages[0].title)
+
+
+def test_a_mixed_up_response_is_refused(
+    providers: tuple[OidcProvider, OidcProvider],
+    provider: OidcProvider,
+    person: Callable[[Script], Person],
+    log_in: LogIn,
+) -> None:
+    """A login begun at one provider is answered by another: its code goes to neither."""
+    _, other = providers
+    pages: list[Page] = []
+
+    def script(browser: Browser, url: str) -> None:
+        consent(browser, url.replace(provider.issuer, other.issuer, 1))
+        pages.append(browser.read())
+
+    ada = person(script)
+    source = AuthorizationCode(code_options(provider), open_browser=ada.open)
+    tokens = [each.count("/token") for each in providers]
+    with pytest.raises(AuthenticationError) as caught:
+        log_in(provider, source, "MONGODB-OIDC")
+    ada.done()
+    assert caught.value.detail == (
+        f"the login was begun with {provider.issuer}, and the answer is of {other.issuer}"
+    )
+    assert [each.count("/token") for each in providers] == tokens
+    assert pages[0].title == "The login did not work"
+
+
+# --- on a device ----------------------------------------------------------------------------
+
+
+def on_device(browser: Browser, prompt: Any) -> None:
+    """Type the code that the device shows, and log in."""
+    browser.open(PHONE)
+    browser.goto(prompt.uri)
+    browser.fill(user_code=prompt.code)
+    browser.click("button")
+    assert prompt.code in browser.read().text
+    browser.click("#yes")
+    log_in_at_page(browser)
+    assert "Connected" in browser.read().text
+
+
+def shown(make: Callable[[Script], Person], script: Callable[[Browser, Any], None]) -> Any:
+    """What shows a prompt to a person, who then acts by it."""
+    prompts: list[Any] = []
+    ada = make(lambda browser, _: script(browser, prompts[-1]))
+
+    def show(prompt: Any) -> None:
+        prompts.append(prompt)
+        ada.open(prompt.uri)
+
+    return show, ada
+
+
+def test_a_device_is_connected(
+    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn
+) -> None:
+    """The person types the code; our polls get the token, and it logs in by each mechanism."""
+    show, ada = shown(person, on_device)
+    source = DeviceCode(device_options(provider), show=show)
+    assert log_in(provider, source, *MECHANISMS) == ["test/ada"] * 3
+    assert len(ada.urls) == 1
+
+
+def test_a_device_slows_down(provider: OidcProvider, person: Callable[[Script], Person]) -> None:
+    """A provider that wants longer pauses than it said is given them (RFC 8628 section 3.5)."""
+    provider.change(interval=1, pace=4)
+    before = provider.count("slow_down")
+    polled = provider.count(DEVICE)
+
+    def script(browser: Browser, prompt: Any) -> None:
+        wait_until(lambda: provider.count("slow_down") > before)
+        on_device(browser, prompt)
+
+    show, _ = shown(person, script)
+    source = DeviceCode(device_options(provider), show=show)
+    assert _log_in(provider, source, "MONGODB-OIDC") == ["test/ada"]
+    assert provider.count("slow_down") == before + 1
+    assert provider.count(DEVICE) == polled + 3
+
+
+def test_a_device_that_is_not_mine_is_refused(
+    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn
+) -> None:
+    """The person says no."""
+
+    def script(browser: Browser, prompt: Any) -> None:
+        browser.goto(prompt.complete_uri)
+        browser.click("#no")
+
+    show, _ = shown(person, script)
+    source = DeviceCode(device_options(provider), show=show)
+    with pytest.raises(AuthenticationError) as caught:
+        log_in(provider, source, "MONGODB-OIDC")
+    assert "access_denied" in (caught.value.detail or "")
+
+
+# --- afterwards -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("log_in", "kind"), [("blocking", "browser"), ("asyncio", "device")], indirect=["log_in"]
+)
+def test_a_token_is_renewed_without_the_person(
+    provider: OidcProvider,
+    person: Callable[[Script], Person],
+    log_in: LogIn,
+    expire: Callable[[], None],
+    kind: str,
+) -> None:
+    """Twice, by refresh tokens that are good for once: the person is asked for the first alone."""
+    source: CredentialsPlug
+    if kind == "browser":
+        ada = person(consent)
+        source = AuthorizationCode(code_options(provider), open_browser=ada.open)
+    else:
+        show, ada = shown(person, on_device)
+        source = DeviceCode(device_options(provider), show=show)
+    before = provider.count("refresh_token")
+    who = log_in(provider, source, *MECHANISMS, between=expire)
+    assert who == ["test/ada"] * 3
+    assert len(ada.urls) == 1
+    assert provider.count("refresh_token") == before + 2
+
+
+class Human(OIDCCallback):
+    """Gives PyMongo the tokens of a source."""
+
+    def __init__(self, server: Server, source: CredentialsPlug) -> None:
+        self.server = server
+        self.source = source
+        self.contexts: list[OIDCCallbackContext] = []
+
+    def fetch(self, context: OIDCCallbackContext) -> OIDCCallbackResult:
+        self.contexts.append(context)
+        told = context.idp_info
+        assert told is not None
+        request = TokenRequest(
+            "mongodb",
+            "localhost",
+            context.username or None,
+            told.issuer,
+            told.clientId,
+            tuple(told.requestScopes or ()),
+            context.refresh_token,
+            context.timeout_seconds,
+        )
+        token = self.server.run(self.source.token(request))
+        return OIDCCallbackResult(access_token=token.value, refresh_token=token.refresh_token)
+
+
+@pytest.mark.parametrize("kind", ["browser", "device"])
+def test_pymongo_logs_in_by_a_person(
+    provider: OidcProvider,
+    person: Callable[[Script], Person],
+    authority: Authority,
+    expire: Callable[[], None],
+    kind: str,
+) -> None:
+    """Over TLS: our server says which provider, and after 391 nobody is bothered again."""
+    source: CredentialsPlug
+    if kind == "browser":
+        ada = person(consent)
+        # Nothing is configured but whom to trust: the server names the provider.
+        options = AuthorizationCodeOptions(ca_file=Path(provider.ca_file), prompt=("consent",))
+        source = AuthorizationCode(options, open_browser=ada.open)
+    else:
+        show, ada = shown(person, on_device)
+        source = DeviceCode(DeviceCodeOptions(ca_file=Path(provider.ca_file)), show=show)
+    with HttpTransport() as http:
+        config = {"mech_list": ["MONGODB-OIDC"], **servers(provider)}
+        tls = ServerTls.load(authority.certificate, authority.key, "ssl")
+        with (
+            closing(MongoService(config=config, tls=tls, core={"http": http})) as service,
+            Server("mongodb", "localhost", config={}, http=http) as runner,
+        ):
+            human = Human(runner, source)
+            with pymongo.MongoClient[Any](
+                "localhost",
+                service.address[1],
+                tls=True,
+                tlsCAFile=str(authority.authority),
+                authMechanism="MONGODB-OIDC",
+                authMechanismProperties={"OIDC_HUMAN_CALLBACK": human},
+                maxPoolSize=1,
+            ) as client:
+                number = client.admin.command("hello")["connectionId"]
+                for _ in range(3):
+                    told = client.admin.command("connectionStatus")["authInfo"]
+                    assert told["authenticatedUsers"] == [{"user": "test/ada", "db": "$external"}]
+                    assert told["authenticatedUserRoles"] == [
+                        {"role": "test/readers", "db": "admin"},
+                        {"role": "test/writers", "db": "admin"},
+                    ]
+                    expire()
+                assert client.admin.command("hello")["connectionId"] == number
+            service.settle()
+    assert len(ada.urls) == 1
+    assert [context.refresh_token is None for context in human.contexts] == [True, False, False]
+
+
+def test_the_command_line_opens_the_browser(
+    provider: OidcProvider, person: Callable[[Script], Person], tmp_path: Path
+) -> None:
+    """`sasl token fetch` sends the person there by `BROWSER`, as every program's does."""
+    config = tmp_path / "sasl.toml"
+    config.write_text(
+        f"""
+[credentials.authorization_code]
+issuer = {json.dumps(provider.issuer)}
+client_id = {json.dumps(PERSON)}
+scope = ["openid"]
+ca_file = {json.dumps(provider.ca_file)}
+"""
+    )
+    config.chmod(0o600)
+    address, program = tmp_path / "address", tmp_path / "open"
+    program.write_text(f'#!/bin/sh\nprintf %s "$1" > {address}.new && mv {address}.new {address}\n')
+    program.chmod(0o700)
+    ada = person(consent)
+    arguments = ("token", "fetch", "--source", "authorization_code", "--config", str(config))
+    environment = {"BROWSER": f"{program} %s"}
+    with ThreadPoolExecutor(1) as threads:
+        fetched = threads.submit(Sasl(tmp_path).run, *arguments, environment=environment)
+        wait_until(lambda: address.exists() or fetched.done())
+        ada.open(address.read_text())
+        outcome = fetched.result()
+    assert outcome.returncode == 0, outcome
+    assert outcome.stdout.count(".") == 2
