@@ -20,7 +20,7 @@ import pymongo
 import pytest
 from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
 
-from browser import DESKTOP, PHONE, Browser, Page, Person, Script
+from browser import DESKTOP, PHONE, Browser, Page, Person, Script, Window
 from cli_runs import Sasl
 from mailhost import Authority
 from mongodb_kit import MongoService
@@ -82,12 +82,12 @@ def browser(
 
 
 @pytest.fixture
-def person(browser: Browser) -> Iterator[Callable[[Script], Person]]:
+def person(browser: Browser) -> Iterator[Callable[..., Person]]:
     """Makes people; each must have come to the end of the script."""
     made: list[Person] = []
 
-    def make(script: Script) -> Person:
-        made.append(Person(browser, script))
+    def make(script: Script, window: Window = DESKTOP) -> Person:
+        made.append(Person(browser, script, window))
         return made[-1]
 
     yield make
@@ -225,26 +225,38 @@ def hosts(urls: list[str]) -> set[str | None]:
 # --- in the browser -------------------------------------------------------------------------
 
 
-def look(browser: Browser, pictures: Path) -> Page:
-    """Read the last page, which fits a desktop and a telephone; take pictures of both.
+WINDOWS = pytest.mark.parametrize(
+    ("log_in", "window"),
+    [
+        pytest.param("blocking", DESKTOP, id="blocking-desktop"),
+        pytest.param("asyncio", PHONE, id="asyncio-phone"),
+    ],
+    indirect=["log_in"],
+)
 
-    It loads nothing from anywhere, and nothing of the answer is left in its address.
+
+def look(browser: Browser, window: Window, picture: Path) -> Page:
+    """Read the last page, and take a picture of it.
+
+    It fits the window, loads nothing from anywhere, and has nothing of the answer in its address.
     """
-    for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
-        browser.size(size)
-        browser.shot(pictures / f"{name}.png")
-        assert not browser.read().wide
-    page = browser.read()
-    asked = browser.asked()
+    browser.shot(picture)
+    page, asked = browser.read(), browser.asked()
+    assert page.width == window.width
     assert hosts(asked) == {"localhost", "127.0.0.1"}
-    assert asked[-1] == page.url
     assert [urlsplit(url).hostname for url in asked].count("127.0.0.1") == 2
+    assert asked[-1] == page.url
     assert not urlsplit(page.url).query
     return page
 
 
+@WINDOWS
 def test_a_person_logs_in_in_the_browser(
-    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn, tmp_path: Path
+    provider: OidcProvider,
+    person: Callable[..., Person],
+    log_in: LogIn,
+    window: Window,
+    tmp_path: Path,
 ) -> None:
     """Once, with a wrong password first; what comes back logs in by each mechanism."""
     pages: list[Page] = []
@@ -255,9 +267,9 @@ def test_a_person_logs_in_in_the_browser(
         browser.click("button[value=login]")
         pages.append(browser.read())
         log_in_at_page(browser)
-        pages.append(look(browser, tmp_path))
+        pages.append(look(browser, window, tmp_path / "end.png"))
 
-    ada = person(script)
+    ada = person(script, window)
     source = AuthorizationCode(code_options(provider), open_browser=ada.open)
     assert log_in(provider, source, *MECHANISMS) == ["test/ada"] * 3
     ada.done()
@@ -269,8 +281,13 @@ def test_a_person_logs_in_in_the_browser(
     assert "close this window" in end.text
 
 
+@WINDOWS
 def test_a_refused_consent_is_a_refusal(
-    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn, tmp_path: Path
+    provider: OidcProvider,
+    person: Callable[..., Person],
+    log_in: LogIn,
+    window: Window,
+    tmp_path: Path,
 ) -> None:
     """The person says no: no token is asked for, and the page at the end says so, too."""
     pages: list[Page] = []
@@ -280,9 +297,9 @@ def test_a_refused_consent_is_a_refusal(
         browser.fill(name="ada", password=ACCOUNTS["ada"])
         browser.click("button[value=login]")
         browser.click("button[value=refuse]")
-        pages.append(look(browser, tmp_path))
+        pages.append(look(browser, window, tmp_path / "end.png"))
 
-    ada = person(script)
+    ada = person(script, window)
     source = AuthorizationCode(code_options(provider), open_browser=ada.open)
     tokens = provider.count("/token")
     with pytest.raises(AuthenticationError) as caught:
@@ -298,7 +315,7 @@ def test_a_refused_consent_is_a_refusal(
 def test_a_mixed_up_response_is_refused(
     providers: tuple[OidcProvider, OidcProvider],
     provider: OidcProvider,
-    person: Callable[[Script], Person],
+    person: Callable[..., Person],
     log_in: LogIn,
 ) -> None:
     """A login begun at one provider is answered by another: its code goes to neither."""
@@ -337,7 +354,7 @@ def on_device(browser: Browser, prompt: Any) -> None:
     assert "Connected" in browser.read().text
 
 
-def shown(make: Callable[[Script], Person], script: Callable[[Browser, Any], None]) -> Any:
+def shown(make: Callable[..., Person], script: Callable[[Browser, Any], None]) -> Any:
     """What shows a prompt to a person, who then acts by it."""
     prompts: list[Any] = []
     ada = make(lambda browser, _: script(browser, prompts[-1]))
@@ -350,7 +367,7 @@ def shown(make: Callable[[Script], Person], script: Callable[[Browser, Any], Non
 
 
 def test_a_device_is_connected(
-    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn
+    provider: OidcProvider, person: Callable[..., Person], log_in: LogIn
 ) -> None:
     """The person types the code; our polls get the token, and it logs in by each mechanism."""
     show, ada = shown(person, on_device)
@@ -359,7 +376,7 @@ def test_a_device_is_connected(
     assert len(ada.urls) == 1
 
 
-def test_a_device_slows_down(provider: OidcProvider, person: Callable[[Script], Person]) -> None:
+def test_a_device_slows_down(provider: OidcProvider, person: Callable[..., Person]) -> None:
     """A provider that wants longer pauses than it said is given them (RFC 8628 section 3.5)."""
     provider.change(interval=1, pace=4)
     before = provider.count("slow_down")
@@ -377,7 +394,7 @@ def test_a_device_slows_down(provider: OidcProvider, person: Callable[[Script], 
 
 
 def test_a_device_that_is_not_mine_is_refused(
-    provider: OidcProvider, person: Callable[[Script], Person], log_in: LogIn
+    provider: OidcProvider, person: Callable[..., Person], log_in: LogIn
 ) -> None:
     """The person says no."""
 
@@ -400,7 +417,7 @@ def test_a_device_that_is_not_mine_is_refused(
 )
 def test_a_token_is_renewed_without_the_person(
     provider: OidcProvider,
-    person: Callable[[Script], Person],
+    person: Callable[..., Person],
     log_in: LogIn,
     expire: Callable[[], None],
     kind: str,
@@ -449,7 +466,7 @@ class Human(OIDCCallback):
 @pytest.mark.parametrize("kind", ["browser", "device"])
 def test_pymongo_logs_in_by_a_person(
     provider: OidcProvider,
-    person: Callable[[Script], Person],
+    person: Callable[..., Person],
     authority: Authority,
     expire: Callable[[], None],
     kind: str,
@@ -497,7 +514,7 @@ def test_pymongo_logs_in_by_a_person(
 
 
 def test_the_command_line_opens_the_browser(
-    provider: OidcProvider, person: Callable[[Script], Person], tmp_path: Path
+    provider: OidcProvider, person: Callable[..., Person], tmp_path: Path
 ) -> None:
     """`sasl token fetch` sends the person there by `BROWSER`, as every program's does."""
     config = tmp_path / "sasl.toml"

@@ -19,20 +19,30 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from node_program import SECONDS, NodeProgram
 
-__all__ = ["DESKTOP", "PHONE", "Browser", "Page", "Person", "Script"]
+__all__ = ["DESKTOP", "PHONE", "Browser", "Page", "Person", "Script", "Window"]
 
-DESKTOP = (1280, 800)
-PHONE = (360, 640)
+
+@dataclass(frozen=True)
+class Window:
+    """A window of this size, on a telephone or not."""
+
+    width: int
+    height: int
+    phone: bool = False
+
+
+DESKTOP = Window(1280, 800)
+PHONE = Window(360, 640, phone=True)
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is seen: address, title and text, and whether it is wider than the window."""
+    """What is seen: address, title and text, and how wide it is."""
 
     url: str
     title: str
     text: str
-    wide: bool
+    width: int
 
 
 class Browser(NodeProgram):
@@ -52,13 +62,9 @@ class Browser(NodeProgram):
             },
         )
 
-    def open(self, size: tuple[int, int] = DESKTOP) -> None:
+    def open(self, window: Window = DESKTOP) -> None:
         """Have a new window, which knows nothing of earlier ones."""
-        _ = self._do(open=list(size))
-
-    def size(self, size: tuple[int, int]) -> None:
-        """Make the window larger or smaller."""
-        _ = self._do(size=list(size))
+        _ = self._do(open=[window.width, window.height, window.phone])
 
     def goto(self, url: str) -> None:
         """Load a page."""
@@ -75,9 +81,8 @@ class Browser(NodeProgram):
     def read(self) -> Page:
         """What is seen now."""
         answer = self._do(read=True)
-        return Page(
-            str(answer["url"]), str(answer["title"]), str(answer["text"]), bool(answer["wide"])
-        )
+        url, title, text = (str(answer[name]) for name in ("url", "title", "text"))
+        return Page(url, title, text, int(str(answer["width"])))
 
     def shot(self, path: Path) -> None:
         """Take a picture of the window, a PNG."""
@@ -106,8 +111,9 @@ class Person:
     `urls` are the addresses that the person was sent to, each in a window of its own.
     """
 
-    def __init__(self, browser: Browser, script: Script) -> None:
+    def __init__(self, browser: Browser, script: Script, window: Window = DESKTOP) -> None:
         self.browser = browser
+        self.window = window
         self.script = script
         self.urls: list[str] = []
         self._threads = ThreadPoolExecutor(1, "person")
@@ -135,5 +141,5 @@ class Person:
         self._threads.shutdown()
 
     def _visit(self, url: str) -> None:
-        self.browser.open()
+        self.browser.open(self.window)
         self.script(self.browser, url)

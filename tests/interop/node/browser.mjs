@@ -4,14 +4,13 @@
 // program), `spki` (what is pinned: see below), `root` (whether we are root). When Chromium runs it
 // prints a line {"version": "..."}. Each line on standard input is a command, answered by one line:
 // {} or what is said below, or {"error": "..."}.
-//   {"open": [width, height]}     a window without cookies; the one before is closed
-//   {"size": [width, height]}     of the window
+//   {"open": [width, height, phone]}  a window without cookies; the one before is closed. On a
+//                                 telephone (phone: true), dark as people like them
 //   {"goto": url}
 //   {"fill": {selector: text}}
 //   {"click": selector}           and wait until the page that follows has loaded
 //   {"wait": selector}            until it is there
-//   {"read": true}                {"url", "title", "text", "wide"}: `wide`, whether it must be
-//                                 scrolled sideways
+//   {"read": true}                {"url", "title", "text", "width"}: `width`, that the page takes
 //   {"shot": path}                a picture of what the window shows
 //   {"asked": true}               {"urls": [...]}: all that this window asked the net for
 // It ends, and Chromium with it, when its standard input does.
@@ -45,16 +44,19 @@ let page;
 let urls = [];
 
 const commands = {
-  async open([width, height]) {
+  async open([width, height, phone]) {
     await context?.close();
-    context = await browser.newContext({ viewport: { width, height }, acceptDownloads: false });
+    context = await browser.newContext({
+      viewport: { width, height },
+      acceptDownloads: false,
+      isMobile: phone,
+      hasTouch: phone,
+      colorScheme: phone ? 'dark' : 'light',
+    });
     context.setDefaultTimeout(SECONDS);
     urls = [];
     context.on('request', (request) => urls.push(request.url()));
     page = await context.newPage();
-  },
-  async size([width, height]) {
-    await page.setViewportSize({ width, height });
   },
   async goto(url) {
     await page.goto(url);
@@ -70,11 +72,11 @@ const commands = {
     await page.waitForSelector(selector);
   },
   async read() {
-    const [text, wide] = await page.evaluate(() => [
+    const [text, width] = await page.evaluate(() => [
       document.body.innerText,
-      document.documentElement.scrollWidth > document.documentElement.clientWidth,
+      document.documentElement.scrollWidth,
     ]);
-    return { url: page.url(), title: await page.title(), text, wide };
+    return { url: page.url(), title: await page.title(), text, width };
   },
   async shot(path) {
     await page.screenshot({ path });
