@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,16 +24,18 @@ from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackRes
 
 from browser import DESKTOP, PHONE, Browser, Page, Person, Script, Window
 from cli_runs import Sasl
-from mailhost import Authority
+from mailhost import Authority, MailHost
 from mongodb_kit import MongoService
-from oidc_provider import ACCOUNTS, DEVICE, PERSON, OidcProvider, make_private_jwk
-from sasl_core import AuthenticationError, Client, Server, aio
+from oidc_provider import ACCOUNTS, CLIENT, DEVICE, PERSON, OidcProvider, make_private_jwk
+from peers import Dialogue
+from sasl_core import AuthenticationError, Client, Result, Server, aio
 from sasl_core.plugin import CredentialsPlug, TokenRequest
 from sasl_credentials import (
     AuthorizationCode,
     AuthorizationCodeOptions,
     DeviceCode,
     DeviceCodeOptions,
+    DevicePrompt,
 )
 from sasl_http import HttpTransport
 from sasl_tls import ServerTls
@@ -189,19 +193,24 @@ def _log_in_async(
     return asyncio.run(main())
 
 
+def person_options(provider: OidcProvider) -> dict[str, Any]:
+    """What both sources have to be told to go there."""
+    return {"client_id": PERSON, "scope": SCOPE, "ca_file": Path(provider.ca_file)}
+
+
 def code_options(provider: OidcProvider, **more: Any) -> AuthorizationCodeOptions:
     """The options of a person's client at the provider.
 
     It gives refresh tokens only where consent is asked for (OpenID Connect Core section 11).
     """
-    given = {"scope": SCOPE, "ca_file": Path(provider.ca_file), "prompt": ("consent",), **more}
-    return AuthorizationCodeOptions(issuer=provider.issuer, client_id=PERSON, **given)
+    given = {"prompt": ("consent",), **person_options(provider), **more}
+    return AuthorizationCodeOptions(issuer=provider.issuer, **given)
 
 
 def device_options(provider: OidcProvider, **more: Any) -> DeviceCodeOptions:
     """The same, for the device flow."""
-    given = {"scope": SCOPE, "ca_file": Path(provider.ca_file), **more}
-    return DeviceCodeOptions(issuer=provider.issuer, client_id=PERSON, **given)
+    given = {**person_options(provider), **more}
+    return DeviceCodeOptions(issuer=provider.issuer, **given)
 
 
 def log_in_at_page(browser: Browser, name: str = "ada") -> None:
@@ -339,39 +348,51 @@ def test_a_mixed_up_response_is_refused(
     assert pages[0].title == "The login did not work"
 
 
+def test_a_server_sends_nobody_to_another_provider(
+    providers: tuple[OidcProvider, OidcProvider],
+    provider: OidcProvider,
+    person: Callable[..., Person],
+    log_in: LogIn,
+) -> None:
+    """It trusts one, and the person is of another: that is an error, and no browser opens."""
+    _, other = providers
+    ada = person(consent)
+    source = AuthorizationCode(code_options(provider), open_browser=ada.open)
+    with pytest.raises(AuthenticationError) as caught:
+        log_in(other, source, "MONGODB-OIDC")
+    assert caught.value.code == "other-issuer"
+    assert not ada.urls
+
+
 # --- on a device ----------------------------------------------------------------------------
 
 
-def on_device(browser: Browser, prompt: Any) -> None:
+def with_code(code: str) -> Script:
     """Type the code that the device shows, and log in."""
-    browser.open(PHONE)
-    browser.goto(prompt.uri)
-    browser.fill(user_code=prompt.code)
-    browser.click("button")
-    assert prompt.code in browser.read().text
-    browser.click("#yes")
-    log_in_at_page(browser)
-    assert "Connected" in browser.read().text
+
+    def script(browser: Browser, url: str) -> None:
+        browser.goto(url)
+        browser.fill(user_code=code)
+        browser.click("button")
+        assert code in browser.read().text
+        browser.click("#yes")
+        log_in_at_page(browser)
+        assert "Connected" in browser.read().text
+
+    return script
 
 
-def shown(make: Callable[..., Person], script: Callable[[Browser, Any], None]) -> Any:
-    """What shows a prompt to a person, who then acts by it."""
-    prompts: list[Any] = []
-    ada = make(lambda browser, _: script(browser, prompts[-1]))
-
-    def show(prompt: Any) -> None:
-        prompts.append(prompt)
-        ada.open(prompt.uri)
-
-    return show, ada
+def showing(ada: Person) -> Callable[[DevicePrompt], object]:
+    """What shows a prompt to the person, who then acts by it."""
+    return lambda prompt: ada.open(prompt.uri, with_code(prompt.code))
 
 
 def test_a_device_is_connected(
     provider: OidcProvider, person: Callable[..., Person], log_in: LogIn
 ) -> None:
     """The person types the code; our polls get the token, and it logs in by each mechanism."""
-    show, ada = shown(person, on_device)
-    source = DeviceCode(device_options(provider), show=show)
+    ada = person(consent)
+    source = DeviceCode(device_options(provider), show=showing(ada))
     assert log_in(provider, source, *MECHANISMS) == ["test/ada"] * 3
     assert len(ada.urls) == 1
 
@@ -379,31 +400,35 @@ def test_a_device_is_connected(
 def test_a_device_slows_down(provider: OidcProvider, person: Callable[..., Person]) -> None:
     """A provider that wants longer pauses than it said is given them (RFC 8628 section 3.5)."""
     provider.change(interval=1, pace=4)
-    before = provider.count("slow_down")
-    polled = provider.count(DEVICE)
+    slowed, polled = provider.count("slow_down"), provider.count(DEVICE)
+    ada = person(consent)
 
-    def script(browser: Browser, prompt: Any) -> None:
-        wait_until(lambda: provider.count("slow_down") > before)
-        on_device(browser, prompt)
+    def show(prompt: DevicePrompt) -> None:
+        def script(browser: Browser, url: str) -> None:
+            wait_until(lambda: provider.count("slow_down") > slowed)
+            with_code(prompt.code)(browser, url)
 
-    show, _ = shown(person, script)
+        _ = ada.open(prompt.uri, script)
+
     source = DeviceCode(device_options(provider), show=show)
     assert _log_in(provider, source, "MONGODB-OIDC") == ["test/ada"]
-    assert provider.count("slow_down") == before + 1
+    assert provider.count("slow_down") == slowed + 1
     assert provider.count(DEVICE) == polled + 3
 
 
 def test_a_device_that_is_not_mine_is_refused(
     provider: OidcProvider, person: Callable[..., Person], log_in: LogIn
 ) -> None:
-    """The person says no."""
+    """The person, whom the longer address has spared the typing, says no."""
 
-    def script(browser: Browser, prompt: Any) -> None:
-        browser.goto(prompt.complete_uri)
+    def script(browser: Browser, url: str) -> None:
+        browser.goto(url)
         browser.click("#no")
 
-    show, _ = shown(person, script)
-    source = DeviceCode(device_options(provider), show=show)
+    ada = person(script)
+    source = DeviceCode(
+        device_options(provider), show=lambda prompt: ada.open(prompt.complete_uri or "")
+    )
     with pytest.raises(AuthenticationError) as caught:
         log_in(provider, source, "MONGODB-OIDC")
     assert "access_denied" in (caught.value.detail or "")
@@ -422,14 +447,18 @@ def test_a_token_is_renewed_without_the_person(
     expire: Callable[[], None],
     kind: str,
 ) -> None:
-    """Twice, by refresh tokens that are good for once: the person is asked for the first alone."""
+    """Twice: the person is asked for the first alone.
+
+    The client of the browser has no secret, and so each refresh token is good for once; that of
+    the device has one, and keeps its refresh token.
+    """
     source: CredentialsPlug
+    ada = person(consent)
     if kind == "browser":
-        ada = person(consent)
         source = AuthorizationCode(code_options(provider), open_browser=ada.open)
     else:
-        show, ada = shown(person, on_device)
-        source = DeviceCode(device_options(provider), show=show)
+        secret = {"client_id": CLIENT[0], "client_secret": CLIENT[1]}
+        source = DeviceCode(device_options(provider, **secret), show=showing(ada))
     before = provider.count("refresh_token")
     who = log_in(provider, source, *MECHANISMS, between=expire)
     assert who == ["test/ada"] * 3
@@ -471,16 +500,19 @@ def test_pymongo_logs_in_by_a_person(
     expire: Callable[[], None],
     kind: str,
 ) -> None:
-    """Over TLS: our server says which provider, and after 391 nobody is bothered again."""
+    """Over TLS: our server says which provider, and after 391 nobody is bothered again.
+
+    Nothing is configured but whom to trust.
+    """
     source: CredentialsPlug
+    ada = person(consent)
     if kind == "browser":
-        ada = person(consent)
-        # Nothing is configured but whom to trust: the server names the provider.
-        options = AuthorizationCodeOptions(ca_file=Path(provider.ca_file), prompt=("consent",))
-        source = AuthorizationCode(options, open_browser=ada.open)
+        source = AuthorizationCode(
+            AuthorizationCodeOptions(ca_file=Path(provider.ca_file), prompt=("consent",)),
+            open_browser=ada.open,
+        )
     else:
-        show, ada = shown(person, on_device)
-        source = DeviceCode(DeviceCodeOptions(ca_file=Path(provider.ca_file)), show=show)
+        source = DeviceCode(DeviceCodeOptions(ca_file=Path(provider.ca_file)), show=showing(ada))
     with HttpTransport() as http:
         config = {"mech_list": ["MONGODB-OIDC"], **servers(provider)}
         tls = ServerTls.load(authority.certificate, authority.key, "ssl")
@@ -513,31 +545,83 @@ def test_pymongo_logs_in_by_a_person(
     assert [context.refresh_token is None for context in human.contexts] == [True, False, False]
 
 
-def test_the_command_line_opens_the_browser(
-    provider: OidcProvider, person: Callable[..., Person], tmp_path: Path
-) -> None:
-    """`sasl token fetch` sends the person there by `BROWSER`, as every program's does."""
+# --- from the command line -------------------------------------------------------------------
+
+
+@pytest.fixture
+def mail(
+    provider: OidcProvider, authority: Authority, tmp_path: Path
+) -> Iterator[tuple[MailHost, Path]]:
+    """An SMTP server that believes the provider, and the configuration of its people."""
     config = tmp_path / "sasl.toml"
-    config.write_text(
-        f"""
-[credentials.authorization_code]
-issuer = {json.dumps(provider.issuer)}
-client_id = {json.dumps(PERSON)}
-scope = ["openid"]
-ca_file = {json.dumps(provider.ca_file)}
-"""
-    )
+    tables = [
+        f"[credentials.{name}]\n"
+        f"issuer = {json.dumps(provider.issuer)}\n"
+        f"client_id = {json.dumps(PERSON)}\n"
+        f"ca_file = {json.dumps(provider.ca_file)}\n"
+        'scope = ["openid", "mail"]\n'
+        for name in ("authorization_code", "device_code")
+    ]
+    config.write_text("\n".join(tables))
     config.chmod(0o600)
+    accepted = {
+        "identity_providers": [provider.human_provider()],
+        "auxprop_plugin": [],
+        "mech_list": ["OAUTHBEARER", "XOAUTH2"],
+    }
+    with (
+        HttpTransport() as http,
+        closing(MailHost(tmp_path, accepted, {}, authority, http=http)) as host,
+    ):
+        yield host, config
+
+
+def command(mail: tuple[MailHost, Path], source: str, mechanism: str) -> list[str]:
+    """Log in to the mail server with a person's token."""
+    host, config = mail
+    assert host.authority is not None
+    return [
+        *("auth", f"smtp://localhost:{host.port}", "--cafile", str(host.authority.authority)),
+        *("--mechanism", mechanism, "--user", "ada", "--credentials", source),
+        *("--config", str(config)),
+    ]
+
+
+def test_a_mail_client_opens_the_browser(
+    mail: tuple[MailHost, Path], person: Callable[..., Person], tmp_path: Path
+) -> None:
+    """`sasl auth` sends the person there by `BROWSER`, as other programs do."""
     address, program = tmp_path / "address", tmp_path / "open"
     program.write_text(f'#!/bin/sh\nprintf %s "$1" > {address}.new && mv {address}.new {address}\n')
     program.chmod(0o700)
     ada = person(consent)
-    arguments = ("token", "fetch", "--source", "authorization_code", "--config", str(config))
+    arguments = command(mail, "authorization_code", "OAUTHBEARER")
     environment = {"BROWSER": f"{program} %s"}
     with ThreadPoolExecutor(1) as threads:
-        fetched = threads.submit(Sasl(tmp_path).run, *arguments, environment=environment)
-        wait_until(lambda: address.exists() or fetched.done())
+        ended = threads.submit(Sasl(tmp_path).run, *arguments, environment=environment)
+        wait_until(lambda: address.exists() or ended.done())
+        assert address.exists(), ended.result()
         ada.open(address.read_text())
-        outcome = fetched.result()
+        outcome = ended.result()
     assert outcome.returncode == 0, outcome
-    assert outcome.stdout.count(".") == 2
+    assert outcome.stdout == "authenticated as ada by OAUTHBEARER\n"
+    assert mail[0].results() == [("OAUTHBEARER", Result.OK)]
+
+
+def test_a_mail_client_shows_a_code(
+    mail: tuple[MailHost, Path],
+    provider: OidcProvider,
+    person: Callable[..., Person],
+    tmp_path: Path,
+) -> None:
+    """`sasl auth` on a machine without a browser: what it prints is all that a person needs."""
+    line = [sys.executable, "-P", "-m", "sasl_cli", *command(mail, "device_code", "XOAUTH2")]
+    with Dialogue(line, tmp_path, mixed=True) as sasl:
+        told = f"{sasl.hear()} {sasl.hear()}"
+        found = re.search(r"open (\S+) in .* code ([A-Z]{4}-[A-Z]{4}),", told)
+        assert found is not None, told
+        _ = person(consent).open(found[1], with_code(found[2]))
+        outcome = sasl.end()
+    assert outcome.expect(0) == 0
+    assert "authenticated as ada by XOAUTH2\n" in outcome.output
+    assert mail[0].results() == [("XOAUTH2", Result.OK)]

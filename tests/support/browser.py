@@ -119,10 +119,10 @@ class Person:
         self._threads = ThreadPoolExecutor(1, "person")
         self._visits: list[Future[None]] = []
 
-    def open(self, url: str) -> bool:
+    def open(self, url: str, script: Script | None = None) -> bool:
         """Send the person there, and do not wait; True, as `webbrowser.open` says."""
         self.urls.append(url)
-        self._visits.append(self._threads.submit(self._visit, url))
+        self._visits.append(self._threads.submit(self._visit, url, script or self.script))
         return True
 
     def done(self) -> None:
@@ -140,6 +140,6 @@ class Person:
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown()
 
-    def _visit(self, url: str) -> None:
+    def _visit(self, url: str, script: Script) -> None:
         self.browser.open(self.window)
-        self.script(self.browser, url)
+        script(self.browser, url)
