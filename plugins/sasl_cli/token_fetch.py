@@ -1,7 +1,8 @@
 """`sasl token fetch`: an access token from where a client of ours would get it.
 
 Invariants: a terminal gets the token only when that was asked for; a file that it goes into is
-new, and its owner's alone; the ID token that a provider may send along is never seen here.
+new, and its owner's alone; the ID token that a provider may send along is never seen here. What a
+person is asked stands on standard error, for standard output is the token's.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ __all__ = ["fetch_token"]
 
 BY_DEFAULT: Final = "client_credentials"
 """The source where an issuer is named, and no source."""
+
+SEVERAL: Final = (BY_DEFAULT, "authorization_code", "device_code")
+"""Sources whose option `resource` takes several; a machine's metadata service takes one."""
+
+PERSON: Final = 300.0
+MACHINE: Final = 60.0
+"""Seconds that a person has for a login, and a source for giving a token by itself."""
 
 
 def fetch_token(
@@ -64,6 +72,15 @@ def fetch_token(
         str | None,
         typer.Option("--audience", metavar="TEXT", help="Whom it is for, in others' word."),
     ] = None,
+    redirect_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--redirect-uri",
+            metavar="URL",
+            help="Where the browser comes back to.  [default: http://127.0.0.1/callback]",
+            show_default=False,
+        ),
+    ] = None,
     ca_file: Annotated[
         str | None,
         typer.Option("--ca-file", metavar="FILE", help="Trust these certificates for the issuer."),
@@ -81,6 +98,8 @@ def fetch_token(
 ) -> None:
     """Fetch an access token, as a client does that has no other.
 
+    authorization_code opens the browser, device_code shows a code to be entered elsewhere.
+
     The options are those of the source; what they leave out, the configuration says. The token
     goes to a pipe or a file; a terminal gets a summary of it. Exits with 3 if nobody can give
     one now.
@@ -94,6 +113,7 @@ def fetch_token(
         "scope": scope,
         "resource": resource,
         "audience": audience,
+        "redirect_uri": redirect_uri,
         "ca_file": ca_file,
         "allow_loopback_http": allow_loopback_http,
     }
@@ -107,7 +127,7 @@ def fetch_token(
         )
     if given:
         # One of its own kind takes several.
-        if name == BY_DEFAULT and resource is not None:
+        if name in SEVERAL and resource is not None:
             given["resource"] = [resource]
         settings = settings.overlaid({"credentials": {name: given}})
     from sasl_http import HttpTransport
@@ -117,10 +137,10 @@ def fetch_token(
         Server(APPNAME, "localhost", appname=appname, config=settings, http=http) as server,
     ):
         plug = server.core.plugs.get("credentials", name)
-        if plug.human:
-            raise UsageError(f"{name!r} asks a person, which only a client can have it do")
+        # No server is shown the token here, so none has to be an allowed host.
+        request = TokenRequest(appname, "localhost", deadline=PERSON if plug.human else MACHINE)
         try:
-            token = server.run(plug.token(TokenRequest(appname, "localhost")))
+            token = server.run(plug.token(request))
         except (AuthenticationError, BackendError) as error:
             refused = isinstance(error, AuthenticationError)
             fail(f"no token: {one_line(error)}", status=1 if refused else NOBODY_KNOWS)

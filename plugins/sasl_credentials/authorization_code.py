@@ -137,13 +137,9 @@ class AuthorizationCode(CredentialsPlug):
         # Imported here, for it brings what waits for sockets and threads along.
         from sasl_credentials.redirect.listener import RedirectListener
 
-        listener = yield from NeedCall(
-            partial(
-                RedirectListener[Answer], self._redirect, partial(parse_answer, state=secret.state)
-            ),
-            Blocking.LOCAL,
-        )
+        listener = RedirectListener(self._redirect, partial(parse_answer, state=secret.state))
         try:
+            yield from NeedCall(listener.open, Blocking.LOCAL)
             url = authorization_url(
                 endpoint, login, secret, listener.uri, request.username, self._options.prompt
             )

@@ -56,4 +56,3 @@ def show_code(prompt: DevicePrompt) -> None:
 
 def _show(text: str) -> None:
     _ = sys.stderr.write(text)
-    sys.stderr.flush()

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from cli_runs import Sasl
+from daemons import free_port
 from login_provider import CLIENT_SECRET, LoginProvider
+from person_provider import PersonProvider
 from sasl_cli.demo_provider import new_key
 from sasl_cli.token_inspect import UNVERIFIED, distance, moment
 
@@ -718,3 +720,72 @@ def test_fetch_needs_a_source(sasl: Sasl, options: tuple[str, ...], told: str) -
     done = sasl.run("token", "fetch", *options)
     assert (done.returncode, done.stdout) == (1, "")
     assert told in done.stderr
+
+
+# --- fetch, with a person ------------------------------------------------------------------------
+
+
+def by_person(provider: PersonProvider, source: str, *more: str) -> list[str]:
+    return [
+        *("token", "fetch", "--source", source, "--issuer", provider.issuer),
+        *("--client-id", "terminal", "--allow-loopback-http", *more),
+    ]
+
+
+@pytest.fixture
+def person() -> Iterator[PersonProvider]:
+    """A provider on the loopback that a person logs in at."""
+    with PersonProvider() as provider:
+        yield provider
+
+
+def test_fetch_shows_a_person_a_code(sasl: Sasl, person: PersonProvider) -> None:
+    """On standard error; standard output is the token's, as ever."""
+    done = sasl.run(
+        *by_person(person, "device_code", "--scope", "mail", "--resource", "urn:a", "--show")
+    )
+    assert (done.returncode, done.stdout) == (0, f"{person.issued[-1]}\n")
+    assert done.stderr == (
+        f"To log in, open {person.issuer}/activate in any browser,\n"
+        "and enter the code WDJB-MJHT\n"
+        "It is good for 2 minutes.\n"
+    )
+    assert person.forms[0]["resource"] == ["urn:a"]
+
+
+def test_fetch_opens_a_persons_browser(
+    sasl: Sasl, person: PersonProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No host has to be allowed: no server is shown the token."""
+    back = f"http://localhost:{free_port()}/back"
+    monkeypatch.setattr("webbrowser.open", person.browse)
+    done = sasl.run(*by_person(person, "authorization_code", "--redirect-uri", back))
+    person.join()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{person.issued[-1]}\n"
+    assert person.forms[-1]["redirect_uri"] == [back]
+    assert "You are logged in" in person.pages[-1]
+
+
+def test_fetch_shows_a_person_the_address_without_a_browser(
+    sasl: Sasl, person: PersonProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On standard error; a person who says no is a refusal."""
+    seen: list[str] = []
+
+    def no_browser(url: str) -> bool:
+        seen.append(url)
+        person.says = "access_denied"
+        _ = person.browse(url)
+        return False
+
+    monkeypatch.setattr("webbrowser.open", no_browser)
+    done = sasl.run(*by_person(person, "authorization_code"))
+    person.join()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[1] == seen[0]
+    assert (
+        done.stderr.splitlines()[2]
+        == "sasl: no token: authentication failed: the provider said access_denied"
+    )
+    assert "did not work" in person.pages[-1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -10,17 +11,28 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
+from person_kit import Browser, PersonIssuer
 from sasl_core.plugin import (
     AccessToken,
     BackendError,
+    Blocking,
     CredentialsPlug,
     HttpRequest,
     HttpResponse,
+    NeedCall,
+    Needs,
     TokenRequest,
 )
 from sasl_core.testing import ClientSetup, CredentialsConformance
-from sasl_credentials import CallbackTokens, K8sTokens
-from token_kit import FakeIssuer, json_response
+from sasl_credentials import (
+    AuthorizationCode,
+    AuthorizationCodeOptions,
+    CallbackTokens,
+    DeviceCode,
+    DeviceCodeOptions,
+    K8sTokens,
+)
+from token_kit import FakeIssuer, Ticking, json_response
 
 TOKEN = "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg=="
 SECRET = "wonder+land:first"
@@ -194,3 +206,83 @@ class TestRefreshingCallback(Callbacks):
 
     def http(self, request: HttpRequest) -> HttpResponse:
         return ISSUER.http(request)
+
+
+# --- a person's ----------------------------------------------------------------------------
+
+
+# What the person's browser and screen are; not in the source's own hands, where the kit looks for
+# tokens that are kept.
+PERSON: dict[str, Callable[[Any], Any]] = {}
+
+
+def open_browser(url: str) -> object:
+    return PERSON["browser"](url)
+
+
+def show(prompt: object) -> object:
+    return PERSON["screen"](prompt)
+
+
+class People(Sources):
+    """A person at a provider, whose answers all pass through the kit's hands."""
+
+    request = TokenRequest("imap", "mail.example.com", deadline=300.0)
+    own_secrets = (SECRET,)
+    source: CredentialsPlug
+
+    def http(self, request: HttpRequest) -> HttpResponse:
+        return self.provider.http(request)
+
+    def client_setup(self) -> ClientSetup:
+        return attrs.evolve(super().client_setup(), credentials=self.source)
+
+    def make_provider(self) -> PersonIssuer:
+        self.provider = PersonIssuer(ISSUER.url)
+        self.provider.token_answer = {"access_token": TOKEN, "refresh_token": REFRESH}
+        return self.provider
+
+
+class TestAuthorizationCode(People):
+    """`authorization_code`, with a browser that comes back at once."""
+
+    name = "authorization_code"
+
+    @pytest.fixture(autouse=True)
+    def at_the_provider(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        PERSON["browser"] = browser = Browser(self.make_provider(), at_home=False)
+        options = AuthorizationCodeOptions(
+            issuer=ISSUER.url, client_id="mail", client_secret=SECRET, scope=("openid",)
+        )
+        self.source = AuthorizationCode(options, open_browser=open_browser)
+        # A browser whose login is closed under it does not come for its page.
+        monkeypatch.setattr("sasl_credentials.redirect.desk.GRACE", 0.5)
+        yield
+        browser.join()
+
+
+class TestDeviceCode(People):
+    """`device_code`; the provider is asked three times, and time is the kit's."""
+
+    name = "device_code"
+
+    @pytest.fixture(autouse=True)
+    def at_the_provider(self) -> None:
+        provider = self.make_provider()
+        clock = Ticking(0.0)
+
+        def pending(prompt: object) -> None:
+            provider.polls = ["authorization_pending", "slow_down"]
+
+        def wait(seconds: float) -> Needs[None]:
+            yield from NeedCall(partial(clock.tick, seconds), Blocking.LOCAL)
+
+        PERSON["screen"] = pending
+        options = DeviceCodeOptions(issuer=ISSUER.url, client_id="mail", client_secret=SECRET)
+        self.source = DeviceCode(options, show=show, monotonic=clock, wait=wait)
+
+
+class TestRefreshedPerson(TestDeviceCode):
+    """Whose refresh token is all that is needed."""
+
+    request = attrs.evolve(People.request, refresh_token=REFRESH)

@@ -1,4 +1,4 @@
-"""A person's login on another machine: what is shown, how the provider is polled, and until when."""
+"""A person's login on another machine: what is shown, how it is polled, and until when."""
 
 from __future__ import annotations
 
@@ -238,7 +238,11 @@ def test_how_often_it_is_polled(interval: object, first: float) -> None:
     assert person.waits == [first]
 
 
-NUMBERS = [-1, -0.5, True, "soon", "", "-1", "1e3", [], {}, "9" * 50]
+NUMBERS: list[object] = [-1, -0.5, True, "soon", "", "-1", "1e3", [], {}, "9" * 50]
+NO_CODES: list[object] = [None, "", 7, "a\n", "ä", "x" * 20_000, []]
+NO_USER_CODES: list[object] = [
+    *(None, "", 7, "A\n", "A\x1b[31m", "\u202eA", "Ä", " A", "A" * 65, []),
+]
 
 
 @pytest.mark.parametrize(
@@ -246,11 +250,8 @@ NUMBERS = [-1, -0.5, True, "soon", "", "-1", "1e3", [], {}, "9" * 50]
     [
         *({"interval": value} for value in NUMBERS),
         *({"expires_in": value} for value in (*NUMBERS, None)),
-        *({"device_code": value} for value in (None, "", 7, "a\n", "ä", "x" * 20_000, [])),
-        *(
-            {"user_code": value}
-            for value in (None, "", 7, "A\n", "A\x1b[31m", "\u202eA", "Ä", " A", "A" * 65, [])
-        ),
+        *({"device_code": value} for value in NO_CODES),
+        *({"user_code": value} for value in NO_USER_CODES),
         *(
             {"verification_uri": value}
             for value in (

@@ -235,6 +235,14 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "CVE-2026-9740": (f"{TOKENS}::test_nested_bson_is_refused", f"{BSON}::test_size_has_a_bound"),
     "PYTHON-5921": (
         f"{CLIENT_TOKENS}::test_a_persons_kept_token_is_not_sent_to_a_host_that_is_not_allowed",
+        "credentials/test_human_logins::test_nothing_happens_for_a_host_that_is_not_allowed",
+    ),
+    "RFC 9207 mix-up": (
+        "credentials/test_authorization_code::test_two_issuers_are_not_mixed_up",
+        "credentials/test_authorization_code::test_an_answer_of_another_issuer_is_refused",
+        "credentials/test_authorization_code::test_an_issuer_that_was_announced_has_to_be_there",
+        "credentials/test_authorization_code::"
+        "test_a_server_that_contradicts_the_options_is_not_followed",
     ),
     "CVE-2015-9235 / 2016-10555 / 2017-11424 / 2022-29217": (
         f"{TOKENS}::test_a_public_key_is_nobodys_secret",
@@ -286,7 +294,6 @@ LATER = {
     "CVE-2019-3814": "EXTERNAL",
     "CVE-2015-3206": "a Kerberos password check",
     "CVE-2026-40355": "GSSAPI",
-    "RFC 9207 mix-up": "a person's login in the browser, whose answer names its issuer",
     "CVE-2025-27370 / 27371 class": "clients that sign an assertion (private_key_jwt)",
     "ejabberd SSDP vs FAST": "XMPP",
     "Terrapin-like prefix truncation": "security layers",

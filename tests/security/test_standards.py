@@ -51,6 +51,10 @@ PROVIDERS = "tokens/test_provider_config"
 HTTP = "http/test_transport"
 CACHE = "credentials/test_token_cache"
 CLIENT = "credentials/test_client_tokens"
+BROWSER = "credentials/test_authorization_code"
+REDIRECT = "credentials/test_redirect_listener"
+DEVICE = "credentials/test_device_code"
+PEOPLE = "credentials/test_human_logins"
 GRANTS = "credentials/test_client_credentials"
 LOGINS = "rules/test_token_logins"
 OAUTH = "mechanisms/test_oauth_messages"
@@ -244,6 +248,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "S137": (
         f"{CLIENT}::test_a_persons_token_goes_to_allowed_hosts_only",
         f"{CLIENT}::test_a_persons_kept_token_is_not_sent_to_a_host_that_is_not_allowed",
+        f"{PEOPLE}::test_nothing_happens_for_a_host_that_is_not_allowed",
         f"{CACHE}::test_an_end_that_is_no_time_is_an_error",
         f"{CACHE}::test_a_kept_token_that_is_refused_is_worth_another_try_and_a_new_one_is_not",
         f"{OIDC}::test_a_kept_token_that_is_refused_is_replaced",
@@ -333,6 +338,26 @@ SHOWN: dict[str, tuple[str, ...]] = {
         f"{TOKENS}::test_addresses_that_nothing_is_fetched_from",
     ),
     "S172": (f"{TOKENS}::test_a_redirect_leads_nowhere", f"{HTTP}::test_a_redirect_is_an_answer"),
+    "S173": (
+        f"{BROWSER}::test_an_answer_of_another_issuer_is_refused",
+        f"{BROWSER}::test_an_issuer_that_was_announced_has_to_be_there",
+        f"{BROWSER}::test_two_issuers_are_not_mixed_up",
+        f"{BROWSER}::test_two_issuers_in_one_answer_are_none",
+    ),
+    "S176": (
+        f"{BROWSER}::test_what_the_provider_is_asked",
+        f"{BROWSER}::test_a_provider_without_s256_is_not_asked",
+        f"{BROWSER}::test_somebody_elses_code_is_worth_nothing",
+        f"{BROWSER}::test_the_browser_comes_back_where_it_was_told",
+        f"{REDIRECT}::test_what_does_not_end_the_wait",
+        f"{PEOPLE}::test_the_address_is_as_it_was_registered",
+    ),
+    "S177": (
+        f"{DEVICE}::test_slow_down_adds_five_seconds_for_good",
+        f"{DEVICE}::test_how_often_it_is_polled",
+        f"{DEVICE}::test_what_makes_no_sense_is_shown_to_nobody",
+        f"{DEVICE}::test_a_person_logs_in_elsewhere",
+    ),
     # Old keys serve on without a bound, as MongoDB has it; SECURITY.md says so.
     "S174": (
         f"{KEYS}::test_a_thousand_unknown_kids_cause_one_fetch",
@@ -392,9 +417,6 @@ LATER: dict[str, str] = {
     **each(128, 136, "the profiles for XMPP, LDAP, Kafka and MongoDB"),
     **each(138, 139, "the profiles for XMPP, LDAP, Kafka and MongoDB"),
     **each(142, 145, "what a client remembers of a server, and hashed tokens"),
-    **each(173, 173, "a person's login in the browser, whose answer names its issuer"),
-    **each(176, 176, "a person's login in the browser, with PKCE"),
-    **each(177, 177, "a person's login by the device flow"),
 }
 
 

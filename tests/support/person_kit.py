@@ -1,5 +1,6 @@
-"""A provider that a person logs in at, and the browser that they do it with; both without a network
-but for the loopback that the browser comes back to.
+"""A provider that a person logs in at, and the browser that they do it with.
+
+Both are without a network, but for the loopback that the browser comes back to.
 
     provider = PersonIssuer()
     browser = Browser(provider)             # logs in and comes back at once
@@ -7,9 +8,9 @@ but for the loopback that the browser comes back to.
     run(source.token(REQUEST), provider.http)
     browser.pages                           # what the person saw in the end
 
-`provider.codes` are those that it gave and has not taken back; it checks verifier, redirect and client
-as the RFCs want it. `provider.polls` are its answers to a device, one after the other: an error code,
-an exception, a response, or "yes".
+`provider.codes` are those that it gave and has not taken back; it checks verifier, redirect and
+client as the RFCs want it. `provider.polls` are its answers to a device, one after the other: an
+error code, an exception, a response, or "yes".
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ def get(url: str, *, method: str = "GET", headers: Mapping[str, str] | None = No
 class Browser:
     """Opens an address, lets the person say yes, and comes back, in a thread of its own.
 
+    `at_home`: it checks that it was sent to the provider's page; otherwise it goes there anyway.
     `before`: what else happens at the redirect first; it is given its address and the state.
     `answer`: makes of the honest answer's fields those that are brought back, in order.
     """
@@ -158,11 +160,13 @@ class Browser:
         answer: Callable[[dict[str, str]], Iterable[tuple[str, str]]] = dict.items,
         before: Callable[[str, str], None] | None = None,
         opens: bool = True,
+        at_home: bool = True,
     ) -> None:
         self.provider = provider
         self.answer = answer
         self.before = before
         self.opens = opens
+        self.at_home = at_home
         self.urls: list[str] = []
         self.pages: list[Page] = []
         self.failures: list[BaseException] = []
@@ -184,6 +188,9 @@ class Browser:
         try:
             asked = dict(parse_qsl(urlsplit(url).query))
             back = asked["redirect_uri"]
+            if not self.at_home:
+                # Wherever a spoilt document has sent it, the person logs in at the provider.
+                url = f"{self.provider.base}/authorize?{urlsplit(url).query}"
             fields = list(self.answer(self.provider.authorize(url)))
             if self.before is not None:
                 self.before(back, asked["state"])
@@ -196,11 +203,15 @@ class Browser:
         except BaseException as error:  # noqa: BLE001 - raised where the browser is closed.
             self.failures.append(error)
 
-    def close(self) -> list[Page]:
-        """Wait until it is done; the pages that it ended on."""
+    def join(self) -> None:
+        """Wait until it is done, however that was."""
         for thread in self._threads:
             thread.join(20)
             assert not thread.is_alive()
+
+    def close(self) -> list[Page]:
+        """Wait until it is done; the pages that it ended on."""
+        self.join()
         if self.failures:
             raise self.failures[0]
         return self.pages
