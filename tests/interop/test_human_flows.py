@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pymongo
 import pytest
@@ -226,19 +226,14 @@ def consent(browser: Browser, url: str) -> None:
     log_in_at_page(browser)
 
 
-def hosts(urls: list[str]) -> set[str | None]:
-    """Where a browser has been."""
-    return {urlsplit(url).hostname for url in urls}
-
-
 # --- in the browser -------------------------------------------------------------------------
 
 
 WINDOWS = pytest.mark.parametrize(
-    ("log_in", "window"),
+    ("log_in", "window", "back"),
     [
-        pytest.param("blocking", DESKTOP, id="blocking-desktop"),
-        pytest.param("asyncio", PHONE, id="asyncio-phone"),
+        pytest.param("blocking", DESKTOP, "127.0.0.1", id="blocking-desktop"),
+        pytest.param("asyncio", PHONE, "localhost", id="asyncio-phone"),
     ],
     indirect=["log_in"],
 )
@@ -252,8 +247,9 @@ def look(browser: Browser, window: Window, picture: Path) -> Page:
     browser.shot(picture)
     page, asked = browser.read(), browser.asked()
     assert page.width == window.width
-    assert hosts(asked) == {"localhost", "127.0.0.1"}
-    assert [urlsplit(url).hostname for url in asked].count("127.0.0.1") == 2
+    # The provider's pages by https, then where we listen: with the answer, and without.
+    assert {urlsplit(url).hostname for url in asked} <= {"localhost", "127.0.0.1"}
+    assert [urlsplit(url).scheme for url in asked[-3:]] == ["https", "http", "http"]
     assert asked[-1] == page.url
     assert not urlsplit(page.url).query
     return page
@@ -265,12 +261,19 @@ def test_a_person_logs_in_in_the_browser(
     person: Callable[..., Person],
     log_in: LogIn,
     window: Window,
+    back: str,
     tmp_path: Path,
 ) -> None:
-    """Once, with a wrong password first; what comes back logs in by each mechanism."""
+    """Once; what comes back logs in by each mechanism.
+
+    First with an answer that somebody has thought up, and with a wrong password.
+    """
     pages: list[Page] = []
 
     def script(browser: Browser, url: str) -> None:
+        (there,) = parse_qs(urlsplit(url).query)["redirect_uri"]
+        browser.goto(f"{there}?code=made-up&state=made-up")
+        pages.append(browser.read())
         browser.goto(url)
         browser.fill(name="ada", password="hunter2")
         browser.click("button[value=login]")
@@ -279,12 +282,16 @@ def test_a_person_logs_in_in_the_browser(
         pages.append(look(browser, window, tmp_path / "end.png"))
 
     ada = person(script, window)
-    source = AuthorizationCode(code_options(provider), open_browser=ada.open)
+    options = code_options(provider, redirect_uri=f"http://{back}/callback")
+    source = AuthorizationCode(options, open_browser=ada.open)
     assert log_in(provider, source, *MECHANISMS) == ["test/ada"] * 3
     ada.done()
     assert len(ada.urls) == 1
-    wrong, end = pages
+    stray, wrong, end = pages
+    assert stray.title == "This does not belong to the login"
+    assert stray.width == window.width
     assert "Name or password is wrong." in wrong.text
+    assert urlsplit(end.url).hostname == back
     assert end.title == "You are logged in"
     assert end.text.startswith(end.title)
     assert "close this window" in end.text
@@ -296,6 +303,7 @@ def test_a_refused_consent_is_a_refusal(
     person: Callable[..., Person],
     log_in: LogIn,
     window: Window,
+    back: str,
     tmp_path: Path,
 ) -> None:
     """The person says no: no token is asked for, and the page at the end says so, too."""
@@ -309,7 +317,8 @@ def test_a_refused_consent_is_a_refusal(
         pages.append(look(browser, window, tmp_path / "end.png"))
 
     ada = person(script, window)
-    source = AuthorizationCode(code_options(provider), open_browser=ada.open)
+    options = code_options(provider, redirect_uri=f"http://{back}/callback")
+    source = AuthorizationCode(options, open_browser=ada.open)
     tokens = provider.count("/token")
     with pytest.raises(AuthenticationError) as caught:
         log_in(provider, source, "MONGODB-OIDC")
