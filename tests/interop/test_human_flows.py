@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -596,22 +597,27 @@ def command(mail: tuple[MailHost, Path], source: str, mechanism: str) -> list[st
     ]
 
 
+def browse(sasl: Sasl, ada: Person, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `sasl`, which sends the person away by `BROWSER`, as other programs do."""
+    address, program = sasl.folder / "address", sasl.folder / "open"
+    text = f'#!/bin/sh\nprintf %s "$1" > {address}.new && mv {address}.new {address}\n'
+    program.write_text(text)
+    program.chmod(0o700)
+    environment = {"BROWSER": f"{program} %s"}
+    with ThreadPoolExecutor(1) as threads:
+        ended = threads.submit(sasl.run, *arguments, environment=environment)
+        wait_until(lambda: address.exists() or ended.done())
+        assert address.exists(), ended.result()
+        _ = ada.open(address.read_text())
+        return ended.result()
+
+
 def test_a_mail_client_opens_the_browser(
     mail: tuple[MailHost, Path], person: Callable[..., Person], tmp_path: Path
 ) -> None:
-    """`sasl auth` sends the person there by `BROWSER`, as other programs do."""
-    address, program = tmp_path / "address", tmp_path / "open"
-    program.write_text(f'#!/bin/sh\nprintf %s "$1" > {address}.new && mv {address}.new {address}\n')
-    program.chmod(0o700)
-    ada = person(consent)
+    """`sasl auth` by OAUTHBEARER."""
     arguments = command(mail, "authorization_code", "OAUTHBEARER")
-    environment = {"BROWSER": f"{program} %s"}
-    with ThreadPoolExecutor(1) as threads:
-        ended = threads.submit(Sasl(tmp_path).run, *arguments, environment=environment)
-        wait_until(lambda: address.exists() or ended.done())
-        assert address.exists(), ended.result()
-        ada.open(address.read_text())
-        outcome = ended.result()
+    outcome = browse(Sasl(tmp_path), person(consent), *arguments)
     assert outcome.returncode == 0, outcome
     assert outcome.stdout == "authenticated as ada by OAUTHBEARER\n"
     assert mail[0].results() == [("OAUTHBEARER", Result.OK)]
