@@ -431,7 +431,6 @@ def test_a_cancelled_task_frees_the_port() -> None:
         _ = task.cancel()
         with pytest.raises(asyncio.CancelledError):
             _ = await task
-        listener.close()
         port = urlsplit(listener.uri).port
         bind(RedirectUri("127.0.0.1", port, ""))[0].close()
 
