@@ -306,6 +306,7 @@ def test_what_nobody_says_is_missing(provider: PersonIssuer, missing: str) -> No
                 "http://localhost/%2f",
                 "http://localhost:/",
                 "http://localhost:0/",
+                "http://localhost:08400/",
                 "http://localhost:65536/",
                 "http://localhost/ä",
                 "http://localhost/\r\nX: y",
