@@ -319,6 +319,7 @@ def test_what_nobody_says_is_missing(provider: PersonIssuer, missing: str) -> No
                 "http://localhost/%2f",
                 "http://localhost:/",
                 "http://localhost:0/",
+                "http://localhost:08400/",
                 "http://localhost:65536/",
                 "http://localhost/ä",
                 "http://localhost/\r\nX: y",
@@ -455,8 +456,11 @@ def test_what_is_no_answer_is_refused(provider: PersonIssuer, answer: Any) -> No
     ],
 )
 def test_two_issuers_in_one_answer_are_none(provider: PersonIssuer, answer: Any) -> None:
-    """Whichever comes first."""
+    """Whichever comes first; where none was promised, too."""
     assert refused(provider, Browser(provider, answer=answer)).code == "mix-up"
+    provider.metadata["authorization_response_iss_parameter_supported"] = None
+    assert refused(provider, Browser(provider, answer=answer)).code == "authorization-response"
+    assert provider.forms == []
 
 
 @pytest.mark.parametrize(

@@ -431,7 +431,6 @@ def test_a_cancelled_task_frees_the_port() -> None:
         _ = task.cancel()
         with pytest.raises(asyncio.CancelledError):
             _ = await task
-        listener.close()
         port = urlsplit(listener.uri).port
         bind(RedirectUri("127.0.0.1", port, ""))[0].close()
 
@@ -465,3 +464,11 @@ def test_a_task_hears_what_came() -> None:
         return got
 
     assert asyncio.run(log_in()) == "heard"
+
+
+def test_a_port_is_told_as_it_was_written() -> None:
+    """Even http's own, which a browser leaves out of the host that it names."""
+    made = parse_redirect_uri("http://localhost:80/back", "x")
+    assert made.at(80) == "http://localhost:80/back"
+    assert made.authority(80) == "localhost"
+    assert made.authority(8400) == "localhost:8400"

@@ -75,6 +75,7 @@ GATE = "tokens/test_gate"
 HOSTILE_TOKENS = "tokens/test_hostile_tokens"
 KEY_SETS = "tokens/test_jwk_manager"
 BSON = "tokens/test_bson"
+BROWSER = "credentials/test_authorization_code"
 CLIENT_TOKENS = "credentials/test_client_tokens"
 SMTP = "profiles/test_smtp_connection"
 SMTP_AUTH = "profiles/test_smtp_auth"
@@ -238,11 +239,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "credentials/test_human_logins::test_nothing_happens_for_a_host_that_is_not_allowed",
     ),
     "RFC 9207 mix-up": (
-        "credentials/test_authorization_code::test_two_issuers_are_not_mixed_up",
-        "credentials/test_authorization_code::test_an_answer_of_another_issuer_is_refused",
-        "credentials/test_authorization_code::test_an_issuer_that_was_announced_has_to_be_there",
-        "credentials/test_authorization_code::"
-        "test_a_server_that_contradicts_the_options_is_not_followed",
+        f"{BROWSER}::test_two_issuers_are_not_mixed_up",
+        f"{BROWSER}::test_an_answer_of_another_issuer_is_refused",
+        f"{BROWSER}::test_an_issuer_that_was_announced_has_to_be_there",
+        f"{BROWSER}::test_a_server_that_contradicts_the_options_is_not_followed",
     ),
     "CVE-2015-9235 / 2016-10555 / 2017-11424 / 2022-29217": (
         f"{TOKENS}::test_a_public_key_is_nobodys_secret",

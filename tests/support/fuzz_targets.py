@@ -59,7 +59,11 @@ from sasl_core.verifier_forms import (
     parse_mongodb_credentials,
 )
 from sasl_credentials.answers import parse_token_response
+from sasl_credentials.authorization import parse_answer
+from sasl_credentials.device_messages import parse_device_response
 from sasl_credentials.environment import parse_gcp_response
+from sasl_credentials.redirect.request import RequestProblem, parse_head
+from sasl_credentials.redirect.uri import parse_redirect_uri
 from sasl_http import request as http_request
 from sasl_http.response import ResponseReader
 from sasl_mechanisms import anonymous, plain, xoauth2
@@ -94,6 +98,7 @@ from sasl_tokens import (
 from sasl_tokens.config import parse_providers
 from sasl_tokens.discovery import parse_discovery
 from sasl_tokens.gate import open_token
+from sasl_tokens.identity import check_id_token
 from sasl_tokens.names import AuthName
 from sasl_tokens.patterns import TEXT_LIMIT, BadPattern, compile_pattern
 from sasl_tokens.sent import check_token
@@ -691,6 +696,50 @@ def token_response(data: bytes) -> None:
     assert token.expires_at is None or 0.0 <= token.expires_at < 1e9
 
 
+def device_response(data: bytes) -> None:
+    """What comes out may be shown at a terminal, and counted by a clock."""
+    grant = parse_device_response(_answered(data), allow_loopback_http=False)
+    prompt = grant.prompt
+    shown = f"{prompt.uri}{prompt.code}{prompt.complete_uri}"
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert prompt.uri.startswith("https://")
+    assert 1.0 <= grant.interval <= 60.0
+    assert 0.0 <= prompt.seconds <= 86_400.0
+
+
+def redirect_request(data: bytes) -> None:
+    """A path begins with a slash and has no query; an answer has the state, or is none."""
+    try:
+        path, query = parse_head(data, "127.0.0.1:8400")
+    except RequestProblem:
+        return
+    assert path.startswith("/")
+    assert "?" not in path
+    answer = parse_answer(query, "state-7315")
+    if answer is not None:
+        assert "state-7315" in query or "%" in query
+        assert answer.odd or (answer.code is None) != (answer.error is None)
+
+
+def redirect_uri(data: bytes) -> None:
+    """It is of the loopback, and is told the provider as it was written."""
+    text = text_of(data)
+    made = parse_redirect_uri(text, "redirect_uri")
+    assert made.host in ("127.0.0.1", "[::1]", "localhost")
+    if made.port is None:
+        assert text == f"http://{made.host}{made.path}"
+    else:
+        assert text == made.at(made.port)
+
+
+def id_token(data: bytes) -> None:
+    """One that passes has the nonce in it."""
+    text = text_of(data)
+    check_id_token(text, issuer="https://issuer.example.com", client_id="app", nonce="nonce-9920")
+    assert text.count(".") == 2
+
+
 def gcp_response(data: bytes) -> None:
     answer = _answered(data, ("metadata-flavor", "Google"))
     token = parse_gcp_response(answer)
@@ -722,7 +771,11 @@ TARGETS: Final[Mapping[str, Target]] = {
     "certificate": certificate,
     "configuration-flat": flat_configuration,
     "configuration-toml": toml_configuration,
+    "device-response": device_response,
     "gcp-response": gcp_response,
+    "id-token": id_token,
+    "redirect-request": redirect_request,
+    "redirect-uri": redirect_uri,
     "discovery": discovery,
     "gs2": gs2,
     "hash-text": hash_text,

@@ -21,7 +21,7 @@ __all__ = ["RedirectUri", "bind", "parse_redirect_uri"]
 
 _URI: Final = re.compile(
     r"http://(?P<host>127\.0\.0\.1|\[::1\]|localhost)"
-    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:@/-]{0,200})?"
 )
 _FAMILIES: Final = {
@@ -45,11 +45,11 @@ class RedirectUri:
 
     def at(self, port: int) -> str:
         """The address as the provider is told it."""
-        return f"http://{self.authority(port)}{self.path}"
+        return f"http://{self.host}:{port}{self.path}"
 
     def authority(self, port: int) -> str:
         """What a browser names as the host."""
-        # Browsers leave a scheme's own port out, and so does the address.
+        # Browsers leave a scheme's own port out.
         return self.host if port == 80 else f"{self.host}:{port}"
 
 
@@ -62,7 +62,7 @@ def parse_redirect_uri(text: str, key: str) -> RedirectUri:
     """
     found = _URI.fullmatch(text)
     port = None if found is None or found["port"] is None else int(found["port"])
-    if found is None or (port is not None and not 0 < port <= 65_535):
+    if found is None or (port is not None and port > 65_535):
         raise ConfigError(
             "expected http://127.0.0.1, http://[::1] or http://localhost, with or without a "
             "port and a path, and nothing else",
