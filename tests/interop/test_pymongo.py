@@ -115,12 +115,13 @@ def test_a_password_logs_in(connect: Connect, mechanism: str | None, user: str) 
     assert who(client) == ([{"user": user, "db": database}], [])
 
 
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "PLAIN"])
-def test_a_prepared_password_logs_in(connect: Connect, mechanism: str) -> None:
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256", "PLAIN"])
+def test_a_prepared_password_logs_in(connect: Connect, mechanism: str | None) -> None:
     """SASLprep makes the same of the password on both sides (RFC 4013)."""
     password = "p\u00e4sswordIX"
     assert password != USERS["b\u00f6b"]
-    client = connect(username="b\u00f6b", password=password, authMechanism=mechanism)
+    options = {} if mechanism is None else {"authMechanism": mechanism}
+    client = connect(username="b\u00f6b", password=password, **options)
     assert who(client)[0][0]["user"] == "b\u00f6b"
 
 
@@ -255,40 +256,82 @@ def test_a_token_is_used_again(connect: Connect, issuer: FakeIssuer, kind: str) 
     assert len(machine.contexts) == 1
 
 
-def test_its_asyncio_client_logs_in_again_too(
-    service: MongoService, issuer: FakeIssuer, tls: ServerTls | None, certificate: Tls
-) -> None:
-    """The same over asyncio; a password logs in, and a wrong one does not."""
-    options: dict[str, Any] = {}
-    if tls is not None:
-        options = {"tls": True, "tlsCAFile": str(certificate.certificate)}
-    port, machine = service.address[1], Machine(issuer)
+@pytest.fixture
+def ask(
+    service: MongoService, tls: ServerTls | None, certificate: Tls
+) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Has PyMongo's asyncio client run commands, one after the other; the last one's answer.
 
-    async def log_in() -> None:
-        async with pymongo.AsyncMongoClient(
-            "localhost",
-            port,
-            authMechanism="MONGODB-OIDC",
-            authMechanismProperties={"OIDC_CALLBACK": machine},
-            **options,
-        ) as client:
-            assert (await client.admin.command("ping"))["ok"] == 1
-            await asyncio.to_thread(service.expire_tokens)
-            assert (await client.admin.command("ping"))["ok"] == 1
-        assert len(machine.contexts) == 2
-        for password, code in ((PASSWORD, 0), ("hunter2", REFUSED)):
+    A callable among them is called in a thread, between the others.
+    """
+
+    def ask(*commands: str | Callable[[], None], **options: Any) -> dict[str, Any]:
+        if tls is not None:
+            options.update(tls=True, tlsCAFile=str(certificate.certificate))
+
+        async def log_in() -> dict[str, Any]:
+            answer: dict[str, Any] = {}
             async with pymongo.AsyncMongoClient(
-                "localhost", port, username="tim", password=password, **options
+                "localhost", service.address[1], serverSelectionTimeoutMS=5000, **options
             ) as client:
-                try:
-                    await client.admin.command("ping")
-                    seen = 0
-                except OperationFailure as error:
-                    seen = error.code or -1
-                assert seen == code
+                for command in commands:
+                    if callable(command):
+                        await asyncio.to_thread(command)
+                    else:
+                        answer = await client.admin.command(command)
+            return answer
 
-    asyncio.run(log_in())
+        return asyncio.run(log_in())
+
+    yield ask
     service.settle()
+
+
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
+@pytest.mark.parametrize("user", ["tim", "a,b=c"])
+def test_a_password_logs_its_asyncio_client_in(
+    ask: Callable[..., dict[str, Any]], mechanism: str | None, user: str
+) -> None:
+    """The same over asyncio; and a wrong one does not."""
+    options = {} if mechanism is None else {"authMechanism": mechanism}
+    told = ask("connectionStatus", username=user, password=PASSWORD, **options)["authInfo"]
+    database = "$external" if mechanism == "PLAIN" else "admin"
+    assert told["authenticatedUsers"] == [{"user": user, "db": database}]
+    with pytest.raises(OperationFailure) as caught:
+        ask("ping", username=user, password="hunter2", **options)
+    assert caught.value.code == REFUSED
+
+
+@BOTH
+def test_its_asyncio_client_logs_in_again_too(
+    ask: Callable[..., dict[str, Any]], service: MongoService, issuer: FakeIssuer, kind: str
+) -> None:
+    """After 391 a new token is fetched over asyncio as well, in a thread."""
+    machine = Machine(issuer)
+    told = ask(
+        "ping",
+        service.expire_tokens,
+        "connectionStatus",
+        authMechanism="MONGODB-OIDC",
+        authMechanismProperties={kind: machine},
+    )["authInfo"]
+    assert told["authenticatedUsers"] == [{"user": "okta/tim", "db": "$external"}]
+    assert len(machine.contexts) == 2
+
+
+@BOTH
+def test_a_name_goes_along(connect: Connect, issuer: FakeIssuer, kind: str) -> None:
+    """A hint for the callback; a person's goes to the server too, which holds the token to it."""
+    machine = Machine(issuer)
+    assert who(with_callback(connect, kind, machine, username="tim"))[0][0]["user"] == "okta/tim"
+    assert machine.contexts[0].username == "tim"
+    client = with_callback(connect, kind, machine, username="tom")
+    if kind == "OIDC_CALLBACK":
+        assert who(client)[0][0]["user"] == "okta/tim"
+        return
+    with pytest.raises(OperationFailure) as caught:
+        client.admin.command("ping")
+    assert caught.value.code == REFUSED
 
 
 def test_an_administrator_replaces_the_providers(issuer: FakeIssuer) -> None:
