@@ -260,14 +260,11 @@ def test_a_callback_that_fails_is_told_by_the_driver(
     """No token, no login; and the next attempt succeeds on the same client."""
     person = Person(issuer)
 
-    def broken(asks: dict[str, Any]) -> dict[str, Any]:
-        node.tokens = person
-        return {"error": "the provider is down"}
-
-    node = with_tokens(connect, kind, broken)
+    client = with_tokens(connect, kind, lambda asks: {"error": "the provider is down"})
     with pytest.raises(NodeError, match="the provider is down"):
-        node.run({"ping": 1})
-    assert who(node)[0] == [{"user": "okta/tim", "db": "$external"}]
+        client.run({"ping": 1})
+    client.tokens = person
+    assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
 
 
 @BOTH

@@ -12,12 +12,24 @@ from typing import Any
 import pymongo
 import pytest
 from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
-from pymongo.errors import OperationFailure
+from pymongo.errors import ConfigurationError, OperationFailure
 from pymongo.monitoring import CommandListener
 
 from mongodb_kit import CLEAR, PASSWORD, USERS, MongoService, provider
-from sasl_profiles.mongodb import Command
+from oidc_provider import CLIENT, OidcProvider, make_private_jwk
+from sasl_core import (
+    AccessToken,
+    AuthenticationError,
+    BackendError,
+    CredentialsPlug,
+    TokenRequest,
+)
+from sasl_core.plugin import Needs
+from sasl_credentials import CallbackTokens
+from sasl_http import HttpTransport
+from sasl_profiles.mongodb import Command, PyMongoTokens
 from sasl_tls import ServerTls
+from sasl_tokens import idp_manager
 from tls_kit import Tls, make_tls
 from token_kit import FakeIssuer
 
@@ -332,6 +344,183 @@ def test_a_name_goes_along(connect: Connect, issuer: FakeIssuer, kind: str) -> N
     with pytest.raises(OperationFailure) as caught:
         client.admin.command("ping")
     assert caught.value.code == REFUSED
+
+
+# --- its tokens from our sources ------------------------------------------------------------
+
+
+class Refreshing(CredentialsPlug):
+    """A person at a provider that gives refresh tokens; `spent` are those that it takes no more."""
+
+    name = "refreshing"
+    human = True
+
+    def __init__(self, issuer: FakeIssuer, **claims: Any) -> None:
+        self.issuer = issuer
+        self.claims = {"sub": "tim", "groups": [], **claims}
+        self.requests: list[TokenRequest] = []
+        self.spent: set[str] = set()
+
+    def token(self, request: TokenRequest) -> Needs[AccessToken]:
+        yield from ()
+        self.requests.append(request)
+        if request.refresh_token in self.spent:
+            raise AuthenticationError(detail="the provider answered 400, invalid_grant")
+        refresh = f"refresh-{len(self.requests)}"
+        return AccessToken(self.issuer.sign(**self.claims), time.time() + 300, refresh)
+
+    @property
+    def used(self) -> list[str | None]:
+        """The refresh token of each request."""
+        return [request.refresh_token for request in self.requests]
+
+
+def log_in_by(connect: Connect, tokens: PyMongoTokens, **options: Any) -> Any:
+    """A client whose tokens are these."""
+    properties = tokens.properties()
+    return connect(authMechanism="MONGODB-OIDC", authMechanismProperties=properties, **options)
+
+
+def test_a_source_of_ours_logs_it_in_again_and_again(
+    connect: Connect, service: MongoService, issuer: FakeIssuer
+) -> None:
+    """A machine's, asked once for each login that needs a new token."""
+    asked: list[TokenRequest] = []
+
+    def sign(request: TokenRequest) -> str:
+        asked.append(request)
+        return issuer.sign(sub="tim", groups=[])
+
+    with PyMongoTokens(CallbackTokens(sign), "localhost") as tokens:
+        client = log_in_by(connect, tokens, username="hint")
+        for times in range(1, 4):
+            assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+            assert len(asked) == times
+            service.expire_tokens()
+        assert {request.username for request in asked} == {"hint"}
+        client.close()
+
+
+def test_a_persons_source_of_ours_is_spared(
+    connect: Connect, service: MongoService, issuer: FakeIssuer
+) -> None:
+    """The provider that the server named, the refresh token afterwards, the person in the end."""
+    source = Refreshing(issuer)
+    with PyMongoTokens(source, "localhost") as tokens:
+        client = log_in_by(connect, tokens)
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        service.expire_tokens()
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        assert source.used == [None, "refresh-1"]
+        source.spent.add("refresh-2")
+        service.expire_tokens()
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        assert source.used == [None, "refresh-1", "refresh-2", None]
+        asked = {(each.issuer, each.client_id) for each in source.requests}
+        assert asked == {(issuer.url, "sasl-client")}
+        client.close()
+
+
+def test_a_persons_source_meets_no_host_that_it_does_not_allow(
+    connect: Connect, service: MongoService, issuer: FakeIssuer
+) -> None:
+    """PyMongo is given the source's own list, and looks at the server that it connects to."""
+    source = Refreshing(issuer)
+    source.allowed_hosts = ("db.example.com",)
+    with (
+        PyMongoTokens(source, "db.example.com") as tokens,
+        pytest.raises(ConfigurationError, match="localhost"),
+    ):
+        log_in_by(connect, tokens).admin.command("ping")
+    assert source.requests == []
+    assert service.open_sessions == 0
+
+
+def test_what_a_source_fails_with_reaches_the_application(
+    connect: Connect, issuer: FakeIssuer
+) -> None:
+    """As our own error; and once the source works, so does the same client."""
+    failing = [BackendError(detail="the provider is down")]
+
+    def sign(request: TokenRequest) -> str:
+        if failing:
+            raise failing.pop()
+        return issuer.sign(sub="tim", groups=[])
+
+    with PyMongoTokens(CallbackTokens(sign), "localhost") as tokens:
+        client = log_in_by(connect, tokens)
+        with pytest.raises(BackendError) as caught:
+            client.admin.command("ping")
+        assert "the provider is down" in "".join(caught.value.__notes__)
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        client.close()
+
+
+def test_its_asyncio_client_goes_on_while_a_source_of_ours_works(
+    service: MongoService, issuer: FakeIssuer, tls: ServerTls | None, certificate: Tls
+) -> None:
+    """The source has a thread of the executor's: the loop ticks meanwhile."""
+
+    def sign(request: TokenRequest) -> str:
+        time.sleep(0.5)
+        return issuer.sign(sub="tim", groups=[])
+
+    options: dict[str, Any] = {}
+    if tls is not None:
+        options = {"tls": True, "tlsCAFile": str(certificate.certificate)}
+
+    async def log_in(tokens: PyMongoTokens) -> int:
+        async with pymongo.AsyncMongoClient(
+            "localhost",
+            service.address[1],
+            authMechanism="MONGODB-OIDC",
+            authMechanismProperties=tokens.properties(),
+            **options,
+        ) as client:
+            ping = asyncio.create_task(client.admin.command("ping"))
+            ticks = 0
+            while not ping.done():
+                await asyncio.sleep(0.02)
+                ticks += 1
+            assert (await ping)["ok"] == 1
+            return ticks
+
+    with PyMongoTokens(CallbackTokens(sign), "localhost") as tokens:
+        assert asyncio.run(log_in(tokens)) > 10
+    service.settle()
+
+
+@pytest.mark.interop
+def test_a_real_providers_token_logs_it_in(
+    tmp_path: Path, node_modules: Callable[[str], Path]
+) -> None:
+    """By client credentials of npm's oidc-provider; again after the provider's key has changed."""
+    first, second = make_private_jwk("RS256", "first"), make_private_jwk("ES256", "second")
+    with (
+        OidcProvider(tmp_path / "idp", node_modules("oidc-provider"), [first]) as idp,
+        HttpTransport() as http,
+    ):
+        config = {**CLEAR, "identity_providers": [idp.provider()]}
+        service = MongoService(config=config, core={"http": http})
+        try:
+            credentials = {"credentials": {"client_credentials": idp.source()}}
+            with PyMongoTokens("client_credentials", "localhost", config=credentials) as tokens:
+                client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+                    "localhost",
+                    service.address[1],
+                    authMechanism="MONGODB-OIDC",
+                    authMechanismProperties=tokens.properties(),
+                )
+                with client:
+                    expected = [{"user": f"test/{CLIENT[0]}", "db": "$external"}]
+                    assert who(client)[0] == expected
+                    idp.rotate([second])
+                    manager = idp_manager(service.sasl.utils)
+                    assert service.run(service.sasl.run(manager.refresh_keys())) == ()
+                    assert who(client)[0] == expected
+            service.settle()
+        finally:
+            service.close()
 
 
 def test_an_administrator_replaces_the_providers(issuer: FakeIssuer) -> None:

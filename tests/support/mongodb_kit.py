@@ -122,8 +122,7 @@ class MongoService:
             "localhost",
             config=settings,
             stores=[MemoryStore(USERS)] if stores is None else stores,
-            http=None if issuer is None else issuer.http,
-            **(core or {}),
+            **{"http": None if issuer is None else issuer.http, **(core or {})},
         )
         self.sasl.made = []
         self.mongo = MongodbServer(self.sasl, **options) if make is None else make(self.sasl)
