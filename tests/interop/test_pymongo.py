@@ -236,7 +236,7 @@ def test_the_example_of_the_page_logs_in(
     """The callback in docs/mongodb.md, unchanged; a renewed token is read when it is due."""
     page = Path(__file__).parents[2] / "docs" / "mongodb.md"
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    (block,) = (each for each in blocks if "OIDC_CALLBACK" in each)
+    (block,) = (each for each in blocks if "PyMongoTokens" in each)
     names: dict[str, Any] = {}
     exec(block, names)  # noqa: S102 - it is our own page.
     file = tmp_path / "token"
