@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INTEROP = ROOT / "tests" / "interop"
 TEXT = (ROOT / "docs" / "drivers.md").read_text("utf-8")
 
-MODULES = ("pymongo", "node_driver", "driver_load")
+MODULES = ("pymongo", "node_driver", "mongosh", "driver_load")
 """Those whose every test has its place on the page."""
 
 OVER = ("tcp", "tls-ssl", "tls-pyopenssl")
@@ -31,6 +31,8 @@ MECHANISMS = {
     "PLAIN": "PLAIN",
     "MONGODB-OIDC, machine": "OIDC_CALLBACK",
     "MONGODB-OIDC, human": "OIDC_HUMAN_CALLBACK",
+    "MONGODB-OIDC, in a browser": "",
+    "MONGODB-OIDC, on a device": "",
 }
 
 NAMED = re.compile(r"`([a-z]\w*)::(\w+)`")
@@ -70,19 +72,16 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def tried(collected: set[str], test: str, over: str, mechanism: str) -> bool:
-    """Whether the test tries this mechanism so: it is the first parameter, and the last."""
-    start, end = f"{test}[{over}-", f"-{MECHANISMS.get(mechanism, mechanism)}]"
-    # One parameter between them at most has the octet that both share.
-    return any(
-        each.startswith(start) and each.endswith(end) and len(each) >= len(start) + len(end) - 1
-        for each in collected
-    )
+    """Whether the test tries this mechanism so: it is the last parameter, where there is one."""
+    value = MECHANISMS.get(mechanism, mechanism)
+    whole = re.compile(rf"{test}\[{over}{rf'(?:-.+)?-{value}' if value else ''}\]")
+    return any(whole.fullmatch(each) for each in collected)
 
 
 def test_each_cell_of_the_matrix_is_a_test(collected: set[str]) -> None:
     """Each yes is tried, each no is not, and whatever is tried has its row."""
     rows = table("The matrix")
-    assert len(rows) >= 18
+    assert len(rows) >= 24
     named: set[tuple[str, str]] = set()
     for _, mechanism, *cells, tests in rows:
         found = NAMED.findall(tests)
@@ -93,7 +92,7 @@ def test_each_cell_of_the_matrix_is_a_test(collected: set[str]) -> None:
             assert cell in ("yes", "no")
             assert (cell == "yes") is tried(collected, test, over, mechanism), (test, over)
     for test in {test for test, _ in named}:
-        for mechanism in MECHANISMS:
+        for mechanism in (name for name, value in MECHANISMS.items() if value):
             if any(tried(collected, test, over, mechanism) for over in OVER):
                 assert (test, mechanism) in named
 
@@ -116,16 +115,17 @@ def test_every_test_of_a_driver_is_named(collected: set[str]) -> None:
 
 
 def test_the_second_table_names_tests_of_the_driver_in_its_column() -> None:
-    """PyMongo's are in one column, those of npm's driver in the other."""
-    for _, pymongo, node in table("What else is tried"):
-        assert {name.split("::")[0] for name in names(pymongo)} <= {"pymongo"}
-        assert {name.split("::")[0] for name in names(node)} <= {"node_driver"}
+    """Each has a column of its own."""
+    for _, *cells in table("What else is tried"):
+        for cell, module in zip(cells, ("pymongo", "node_driver", "mongosh"), strict=True):
+            assert {name.split("::")[0] for name in names(cell)} <= {module}
 
 
 def test_the_versions_are_those_that_run() -> None:
-    """That of npm is the one that is installed; PyMongo's is at least the one that is named."""
-    package = json.loads((INTEROP / "node" / "package.json").read_text("utf-8"))
-    assert f"npm's `mongodb` {package['dependencies']['mongodb']} on" in TEXT
+    """Those of npm are the ones that are installed; PyMongo's is at least the one that is named."""
+    for folder, package in (("node", "mongodb"), ("mongosh", "mongosh")):
+        listed = json.loads((INTEROP / folder / "package.json").read_text("utf-8"))
+        assert re.search(rf"npm's `{package}` {re.escape(listed['dependencies'][package])}\b", TEXT)
     named = re.search(r"PyMongo ([0-9.]+), or the newest", TEXT)
     assert named is not None
 

@@ -1,4 +1,4 @@
-"""Hundreds of PyMongo's connections stay logged in while their tokens expire, and lose nothing."""
+"""Hundreds of PyMongo's connections, by MONGODB-OIDC, outlive their tokens and lose nothing."""
 
 from __future__ import annotations
 
