@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,20 @@ def test_a_refresh_token_spares_the_person(
 
 
 @BOTH
+def test_a_token_is_used_again(connect: Open, issuer: FakeIssuer, kind: str) -> None:
+    """A new connection logs in with it inside of its hello; nobody is asked for another."""
+    person = Person(issuer)
+    node = with_tokens(connect, kind, person, options={"maxIdleTimeMS": 1})
+    numbers: set[int] = set()
+    for _ in range(3):
+        numbers.add(node.run({"hello": 1})["connectionId"])
+        time.sleep(0.05)
+    assert len(numbers) == 3
+    assert who(node)[0] == [{"user": "okta/tim", "db": "$external"}]
+    assert len(person.asked) == 1
+
+
+@BOTH
 def test_a_new_connection_gets_over_an_old_token(
     connect: Open, service: MongoService, issuer: FakeIssuer, kind: str
 ) -> None:
@@ -322,6 +337,7 @@ def test_a_new_connection_gets_over_an_old_token(
     node = with_tokens(connect, kind, person, options={"maxIdleTimeMS": 1, "minPoolSize": 0})
     number = node.run({"hello": 1})["connectionId"]
     service.expire_tokens()
+    time.sleep(0.05)
     assert node.run({"hello": 1})["connectionId"] != number
     assert len(person.asked) == 2
     assert REAUTHENTICATE not in {code for _, code in node.events}
