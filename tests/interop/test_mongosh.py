@@ -15,7 +15,7 @@ import pytest
 
 from mongodb_kit import CLEAR, PASSWORD, USERS, MongoService
 from peers import Outcome, run
-from person_provider import PersonProvider
+from shell_provider import ShellProvider
 from sasl_http import HttpTransport
 from sasl_tls import ServerTls
 from tls_kit import Tls, make_tls
@@ -46,14 +46,14 @@ def tls(request: pytest.FixtureRequest, certificate: Tls) -> ServerTls | None:
 
 
 @pytest.fixture
-def person() -> Iterator[PersonProvider]:
+def person() -> Iterator[ShellProvider]:
     """An identity provider that lets a person in."""
-    with PersonProvider() as provider:
+    with ShellProvider() as provider:
         yield provider
 
 
 @pytest.fixture
-def service(tls: ServerTls | None, person: PersonProvider) -> Iterator[MongoService]:
+def service(tls: ServerTls | None, person: ShellProvider) -> Iterator[MongoService]:
     """Our server; over TLS nothing is allowed that needs none."""
     config = {**CLEAR, "identity_providers": [person.table()]}
     if tls is not None:
@@ -138,7 +138,7 @@ def test_a_wrong_password_is_refused(shell: Shell, user: str) -> None:
 USER = ([{"user": "demo/ada", "db": "$external"}], [{"role": "demo/authors", "db": "admin"}])
 
 
-def test_a_person_logs_in_on_a_device(shell: Shell, person: PersonProvider) -> None:
+def test_a_person_logs_in_on_a_device(shell: Shell, person: ShellProvider) -> None:
     """The server names the provider; the shell shows its address and a code, and waits."""
     outcome = shell("", HUMAN, WHO, "--oidcFlows", "device-auth")
     assert who(outcome) == USER
@@ -147,9 +147,7 @@ def test_a_person_logs_in_on_a_device(shell: Shell, person: PersonProvider) -> N
     assert len(person.grants) == 2
 
 
-def test_a_person_logs_in_in_a_browser(
-    shell: Shell, person: PersonProvider, tmp_path: Path
-) -> None:
+def test_a_person_logs_in_in_a_browser(shell: Shell, person: ShellProvider, tmp_path: Path) -> None:
     """Authorization code and PKCE, with the browser that the shell opens."""
     browser = tmp_path / "browser"
     browser.write_text(BROWSER.format(python=sys.executable))
@@ -166,7 +164,7 @@ def test_a_person_logs_in_in_a_browser(
 
 
 @pytest.mark.parametrize("tls", [None], ids=["tcp"])
-def test_a_lapsed_person_is_not_asked_again(shell: Shell, person: PersonProvider) -> None:
+def test_a_lapsed_person_is_not_asked_again(shell: Shell, person: ShellProvider) -> None:
     """After 391 the shell uses its refresh token, and the command succeeds."""
     person.life = 3
     program = f"db.runCommand({{ping: 1}}); sleep(4500); {WHO}"

@@ -1,6 +1,6 @@
 """An identity provider that lets a person in without a question: the code flow, and devices.
 
-    with PersonProvider() as provider:
+    with ShellProvider() as provider:
         provider.table()            # what a server is told of it
         provider.grants             # the grants that its token endpoint was asked for
 
@@ -20,13 +20,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from sasl_cli.demo_provider import AUDIENCE, CLIENT, DemoProvider
 
-__all__ = ["PersonProvider"]
+__all__ = ["ShellProvider"]
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 PERSON = "ada"
 
 
-class PersonProvider(DemoProvider):
+class ShellProvider(DemoProvider):
     """The demo's provider, with the endpoints that people need."""
 
     def __init__(self, life: int = 300) -> None:
