@@ -15,9 +15,9 @@ import pytest
 
 from mongodb_kit import CLEAR, PASSWORD, USERS, MongoService
 from peers import Outcome, run
-from shell_provider import ShellProvider
 from sasl_http import HttpTransport
 from sasl_tls import ServerTls
+from shell_provider import ShellProvider
 from tls_kit import Tls, make_tls
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
