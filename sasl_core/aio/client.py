@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, cast
 
 from sasl_core.core import ClientCore
@@ -208,15 +209,17 @@ class Client:
             SaslError: whatever it raised.
             UsageError: the Client is closed.
         """
+        # Drivers ask for a token while they handle the refusal of the last one.
+        outer = sys.exception()
         try:
             self._core.check_open()
             value, failure = await self._runner.run(outcome(body))
         except BaseException as error:
             body.close()
-            _ = sever(error)
+            _ = sever(error, outer)
             raise
         if failure is not None:
-            raise sever(failure)
+            raise sever(failure, outer)
         return cast("R", value)
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, cast
 
 from sasl_core.core import ClientCore
@@ -206,15 +207,17 @@ class Client:
             SaslError: whatever it raised.
             UsageError: the Client is closed.
         """
+        # Drivers ask for a token while they handle the refusal of the last one.
+        outer = sys.exception()
         try:
             self._core.check_open()
             value, failure = self._runner.run(outcome(body))
         except BaseException as error:
             body.close()
-            _ = sever(error)
+            _ = sever(error, outer)
             raise
         if failure is not None:
-            raise sever(failure)
+            raise sever(failure, outer)
         return cast("R", value)
 
     def close(self) -> None:

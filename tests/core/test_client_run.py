@@ -96,6 +96,29 @@ def test_a_foreign_error_is_severed(run: Run) -> None:
     assert caught.value.__context__ is None
 
 
+def test_what_the_caller_handles_is_no_cause(run: Run) -> None:
+    """A driver asks while it handles a refusal: that one is its own, and stays whole."""
+
+    def body() -> Needs[None]:
+        yield from NeedCall(lambda: None, Blocking.NEVER)
+        raise AuthenticationError(detail="no such client") from ValueError("inner")
+
+    kept: list[object] = []
+    try:
+        raise KeyError("refused")
+    except KeyError as refused:
+        before = refused.__traceback__
+        with pytest.raises(AuthenticationError) as caught:
+            run(body())
+        kept += [refused.__traceback__, refused]
+    assert before is not None
+    assert kept[0] is before
+    assert caught.value.detail == "no such client <- caused by ValueError"
+    assert caught.value.__cause__ is None
+    # Python's own doing, where one is raised while another is handled.
+    assert caught.value.__context__ is kept[1]
+
+
 def test_nobody_answers_prompts(run: Run) -> None:
     """They are a session's; the body hears so, and may go on without."""
 

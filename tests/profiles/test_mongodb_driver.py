@@ -124,6 +124,8 @@ def test_the_properties_of_a_machine() -> None:
     [
         (None, list(ALLOWED_HOSTS)),
         (("DB.Example.COM.", "*.Example.org", "[::1]"), ["db.example.com", "*.example.org", "::1"]),
+        # Of addresses we know no parts; PyMongo would take 10.0.0.1 for this.
+        (("db.example.com", "*.0.0.1"), ["db.example.com"]),
     ],
 )
 def test_the_properties_of_a_person(given: tuple[str, ...] | None, told: list[str]) -> None:

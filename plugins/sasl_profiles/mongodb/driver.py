@@ -19,6 +19,7 @@ OIDC_HUMAN_CALLBACK and ALLOWED_HOSTS.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["PyMongoTokens"]
 
 MECHANISM: Final = "MONGODB-OIDC"
+
+_NUMERIC: Final = re.compile(r"\*\.[0-9.]+")
 
 PATIENCE: Final = 60.0
 """How long an outage of a person's provider is waited out, before the person is asked anew."""
@@ -260,7 +263,9 @@ def _hosts_of(source: CredentialsPlug) -> tuple[str, ...]:
     """
     given = source.allowed_hosts
     checked = check_patterns(ALLOWED_HOSTS if given is None else given)
-    return tuple(host.lower().removesuffix(".").strip("[]") for host in checked)
+    hosts = (host.lower().removesuffix(".").strip("[]") for host in checked)
+    # To us an address has no labels; PyMongo would take any that ends so.
+    return tuple(host for host in hosts if not _NUMERIC.fullmatch(host))
 
 
 def _request(host: str, source: CredentialsPlug, context: _Context) -> TokenRequest:
