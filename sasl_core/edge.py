@@ -36,10 +36,14 @@ def clear_frames(traceback: TracebackType | None) -> None:
         traceback = traceback.tb_next
 
 
-def sever(error: E) -> E:
-    """Return `error` without frames, cause or context; foreign causes are named in its detail."""
+def sever(error: E, outer: BaseException | None = None) -> E:
+    """Return `error` without frames, cause or context; foreign causes are named in its detail.
+
+    `outer`: what the caller was handling already when it called us. It is no cause, and stays as
+    it is: whoever handles it may raise it again.
+    """
     pending: list[BaseException] = [error]
-    seen: set[int] = set()
+    seen: set[int] = set() if outer is None else {id(outer)}
     types: list[str] = []
     while pending:
         item = pending.pop()

@@ -24,20 +24,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from sasl_core.plugin import (
-    AccessToken,
-    BackendError,
-    Flight,
-    SaslError,
-    UsageError,
-    pause,
-)
-from sasl_tokens.sent import Held, Sent, check_token
+from sasl_core.plugin import BackendError, Flight, SaslError, pause
+from sasl_tokens.sent import Held, Sent, check_access_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sasl_core.plugin import CredentialsPlug, Needs, TokenRequest
+    from sasl_core.plugin import AccessToken, CredentialsPlug, Needs, TokenRequest
     from sasl_tokens.sent import Asked
 
 __all__ = ["TokenCache"]
@@ -186,25 +179,15 @@ class TokenCache:
         Raises:
             UsageError: it is no access token; code "bad-token".
         """
-        if not isinstance(token, AccessToken):
-            raise UsageError(
-                f"the credentials gave a {type(token).__name__}, not an AccessToken",
-                code="bad-token",
-            )
-        value = check_token(token.value)
-        until = token.expires_at
-        if until is not None and not _is_time(until):
-            raise UsageError("expires_at of an AccessToken is no time", code="bad-token")
+        given = check_access_token(token)
+        until = given.expires_at
         if until is not None:
             life = until - self._clock()
             until -= min(MARGIN, max(life, 0.0) / 10)
-        refresh = token.refresh_token
-        if not _is_text(refresh):
-            raise UsageError("refresh_token of an AccessToken is no string", code="bad-token")
         # A provider that gives no new one means that the old one stays. A machine needs none.
-        refresh = (refresh or old) if human else None
-        entry.held = held = Held(value, until, asked, refresh, refreshed=old is not None)
-        return Sent(value, held, fresh=True)
+        refresh = (given.refresh_token or old) if human else None
+        entry.held = held = Held(given.value, until, asked, refresh, refreshed=old is not None)
+        return Sent(given.value, held, fresh=True)
 
     # --- fetching ----------------------------------------------------------------------
 
@@ -275,16 +258,6 @@ class TokenCache:
             return (yield from source.token(request))
         finally:
             self._left = self._monotonic()
-
-
-def _is_text(value: object) -> bool:
-    """Whether it is a string, or nothing."""
-    return value is None or isinstance(value, str)
-
-
-def _is_time(value: object) -> bool:
-    """Whether it is seconds since the epoch: a negative life is no life, and NaN never ends."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12
 
 
 def _refreshing(request: TokenRequest, refresh: str, asked: Asked) -> TokenRequest:

@@ -6,7 +6,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
-from sasl_core.plugin import UsageError
+from sasl_core.plugin import AccessToken, UsageError
 from sasl_tokens.terms import TOKEN_LIMIT, is_b64token
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     # Issuer, client and scopes: what a server said of its provider.
     Asked: TypeAlias = tuple[str | None, str | None, tuple[str, ...]]
 
-__all__ = ["NOTHING_ASKED", "Held", "Sent", "check_token"]
+__all__ = ["NOTHING_ASKED", "Held", "Sent", "check_access_token", "check_token"]
 
 
 def check_token(value: object) -> str:
@@ -36,6 +36,34 @@ def check_token(value: object) -> str:
             code="bad-token",
         )
     return value
+
+
+def check_access_token(given: object) -> AccessToken:
+    """What a source of credentials gave, which may be a stranger's.
+
+    Raises:
+        UsageError: it is no `AccessToken`, or a part of it is none; code "bad-token".
+    """
+    if not isinstance(given, AccessToken):
+        raise UsageError(
+            f"the credentials gave a {type(given).__name__}, not an AccessToken", code="bad-token"
+        )
+    _ = check_token(given.value)
+    if given.expires_at is not None and not _is_time(given.expires_at):
+        raise UsageError("expires_at of an AccessToken is no time", code="bad-token")
+    if not _is_text(given.refresh_token):
+        raise UsageError("refresh_token of an AccessToken is no string", code="bad-token")
+    return given
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string, or nothing."""
+    return value is None or isinstance(value, str)
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is seconds since the epoch: a negative life is no life, and NaN never ends."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12
 
 
 NOTHING_ASKED: Final[Asked] = (None, None, ())

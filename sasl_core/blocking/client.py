@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, cast
 
 from sasl_core.core import ClientCore
 from sasl_core.edge import sever
 from sasl_core.facts import facts_from
 from sasl_core.negotiation import ClientNegotiation, Reply
 from sasl_core.runners.blocking import BlockingRunner
+from sasl_core.runners.common import outcome
 from sasl_core.session import (
     ClientView,
     client_answers,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sasl_core.credentials import CredentialsPlug
     from sasl_core.facts import ConnectionFacts
     from sasl_core.needs import HttpRequest, HttpResponse, Prompt, PromptId
+    from sasl_core.plugs import Needs
     from sasl_core.registry import Registry
     from sasl_core.utils import SaslUtils
 
@@ -194,6 +197,28 @@ class Client:
             password = token = answers = None
             raise
         return ClientSession(negotiation, self._runner, interact)
+
+    def run(self, body: Needs[R]) -> R:
+        """Run a generator of needs outside of any session: a source of credentials, say.
+
+        It may ask for calls and for HTTP; prompts and the peer are a session's.
+
+        Raises:
+            SaslError: whatever it raised.
+            UsageError: the Client is closed.
+        """
+        # Drivers ask for a token while they handle the refusal of the last one.
+        outer = sys.exception()
+        try:
+            self._core.check_open()
+            value, failure = self._runner.run(outcome(body))
+        except BaseException as error:
+            body.close()
+            _ = sever(error, outer)
+            raise
+        if failure is not None:
+            raise sever(failure, outer)
+        return cast("R", value)
 
     def close(self) -> None:
         """Close every plug and shared thing, once. Idempotent."""

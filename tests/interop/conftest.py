@@ -61,12 +61,14 @@ def need() -> Need:
 @pytest.fixture(scope="session")
 def node_modules() -> Callable[[str], Path]:
     """Finds the folder that has a package of npm; without it as with any other peer."""
-    folder = Path(__file__).parents[2] / ".peers" / "node"
+    peers = Path(__file__).parents[2] / ".peers"
 
     def find(package: str) -> Path:
-        if shutil.which("node") is None or not (folder / "node_modules" / package).is_dir():
+        folders = [peers / "node", peers / "mongosh"]
+        found = [each for each in folders if (each / "node_modules" / package).is_dir()]
+        if shutil.which("node") is None or not found:
             _absent(f"npm's {package}", "make interop installs it where there is node 20 or later")
-        return folder
+        return found[0]
 
     return find
 

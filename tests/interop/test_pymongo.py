@@ -12,12 +12,24 @@ from typing import Any
 import pymongo
 import pytest
 from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
-from pymongo.errors import OperationFailure
+from pymongo.errors import ConfigurationError, OperationFailure
 from pymongo.monitoring import CommandListener
 
 from mongodb_kit import CLEAR, PASSWORD, USERS, MongoService, provider
-from sasl_profiles.mongodb import Command
+from oidc_provider import CLIENT, OidcProvider, make_private_jwk
+from sasl_core import (
+    AccessToken,
+    AuthenticationError,
+    BackendError,
+    CredentialsPlug,
+    TokenRequest,
+)
+from sasl_core.plugin import Needs
+from sasl_credentials import CallbackTokens
+from sasl_http import HttpTransport
+from sasl_profiles.mongodb import Command, PyMongoTokens
 from sasl_tls import ServerTls
+from sasl_tokens import idp_manager
 from tls_kit import Tls, make_tls
 from token_kit import FakeIssuer
 
@@ -115,12 +127,13 @@ def test_a_password_logs_in(connect: Connect, mechanism: str | None, user: str) 
     assert who(client) == ([{"user": user, "db": database}], [])
 
 
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "PLAIN"])
-def test_a_prepared_password_logs_in(connect: Connect, mechanism: str) -> None:
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256", "PLAIN"])
+def test_a_prepared_password_logs_in(connect: Connect, mechanism: str | None) -> None:
     """SASLprep makes the same of the password on both sides (RFC 4013)."""
     password = "p\u00e4sswordIX"
     assert password != USERS["b\u00f6b"]
-    client = connect(username="b\u00f6b", password=password, authMechanism=mechanism)
+    options = {} if mechanism is None else {"authMechanism": mechanism}
+    client = connect(username="b\u00f6b", password=password, **options)
     assert who(client)[0][0]["user"] == "b\u00f6b"
 
 
@@ -223,7 +236,7 @@ def test_the_example_of_the_page_logs_in(
     """The callback in docs/mongodb.md, unchanged; a renewed token is read when it is due."""
     page = Path(__file__).parents[2] / "docs" / "mongodb.md"
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    (block,) = (each for each in blocks if "OIDC_CALLBACK" in each)
+    (block,) = (each for each in blocks if "PyMongoTokens" in each)
     names: dict[str, Any] = {}
     exec(block, names)  # noqa: S102 - it is our own page.
     file = tmp_path / "token"
@@ -255,40 +268,259 @@ def test_a_token_is_used_again(connect: Connect, issuer: FakeIssuer, kind: str) 
     assert len(machine.contexts) == 1
 
 
+@pytest.fixture
+def ask(
+    service: MongoService, tls: ServerTls | None, certificate: Tls
+) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Has PyMongo's asyncio client run commands, one after the other; the last one's answer.
+
+    A callable among them is called in a thread, between the others.
+    """
+
+    def ask(*commands: str | Callable[[], None], **options: Any) -> dict[str, Any]:
+        if tls is not None:
+            options.update(tls=True, tlsCAFile=str(certificate.certificate))
+
+        async def log_in() -> dict[str, Any]:
+            answer: dict[str, Any] = {}
+            async with pymongo.AsyncMongoClient(
+                "localhost", service.address[1], serverSelectionTimeoutMS=5000, **options
+            ) as client:
+                for command in commands:
+                    if callable(command):
+                        await asyncio.to_thread(command)
+                    else:
+                        answer = await client.admin.command(command)
+            return answer
+
+        return asyncio.run(log_in())
+
+    yield ask
+    service.settle()
+
+
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
+@pytest.mark.parametrize("user", ["tim", "a,b=c"])
+def test_a_password_logs_its_asyncio_client_in(
+    ask: Callable[..., dict[str, Any]], mechanism: str | None, user: str
+) -> None:
+    """The same over asyncio; and a wrong one does not."""
+    options = {} if mechanism is None else {"authMechanism": mechanism}
+    told = ask("connectionStatus", username=user, password=PASSWORD, **options)["authInfo"]
+    database = "$external" if mechanism == "PLAIN" else "admin"
+    assert told["authenticatedUsers"] == [{"user": user, "db": database}]
+    with pytest.raises(OperationFailure) as caught:
+        ask("ping", username=user, password="hunter2", **options)
+    assert caught.value.code == REFUSED
+
+
+@BOTH
 def test_its_asyncio_client_logs_in_again_too(
+    ask: Callable[..., dict[str, Any]], service: MongoService, issuer: FakeIssuer, kind: str
+) -> None:
+    """After 391 a new token is fetched over asyncio as well, in a thread."""
+    machine = Machine(issuer)
+    told = ask(
+        "ping",
+        service.expire_tokens,
+        "connectionStatus",
+        authMechanism="MONGODB-OIDC",
+        authMechanismProperties={kind: machine},
+    )["authInfo"]
+    assert told["authenticatedUsers"] == [{"user": "okta/tim", "db": "$external"}]
+    assert len(machine.contexts) == 2
+
+
+@BOTH
+def test_a_name_goes_along(connect: Connect, issuer: FakeIssuer, kind: str) -> None:
+    """A hint for the callback; a person's goes to the server too, which holds the token to it."""
+    machine = Machine(issuer)
+    assert who(with_callback(connect, kind, machine, username="tim"))[0][0]["user"] == "okta/tim"
+    assert machine.contexts[0].username == "tim"
+    client = with_callback(connect, kind, machine, username="tom")
+    if kind == "OIDC_CALLBACK":
+        assert who(client)[0][0]["user"] == "okta/tim"
+        return
+    with pytest.raises(OperationFailure) as caught:
+        client.admin.command("ping")
+    assert caught.value.code == REFUSED
+
+
+# --- its tokens from our sources ------------------------------------------------------------
+
+
+class Refreshing(CredentialsPlug):
+    """A person at a provider that gives refresh tokens; `spent` are those that it takes no more."""
+
+    name = "refreshing"
+    human = True
+
+    def __init__(self, issuer: FakeIssuer, **claims: Any) -> None:
+        self.issuer = issuer
+        self.claims = {"sub": "tim", "groups": [], **claims}
+        self.requests: list[TokenRequest] = []
+        self.spent: set[str] = set()
+
+    def token(self, request: TokenRequest) -> Needs[AccessToken]:
+        yield from ()
+        self.requests.append(request)
+        if request.refresh_token in self.spent:
+            raise AuthenticationError(detail="the provider answered 400, invalid_grant")
+        refresh = f"refresh-{len(self.requests)}"
+        return AccessToken(self.issuer.sign(**self.claims), time.time() + 300, refresh)
+
+    @property
+    def used(self) -> list[str | None]:
+        """The refresh token of each request."""
+        return [request.refresh_token for request in self.requests]
+
+
+def log_in_by(connect: Connect, tokens: PyMongoTokens, **options: Any) -> Any:
+    """A client whose tokens are these."""
+    properties = tokens.properties()
+    return connect(authMechanism="MONGODB-OIDC", authMechanismProperties=properties, **options)
+
+
+def test_a_source_of_ours_logs_it_in_again_and_again(
+    connect: Connect, service: MongoService, issuer: FakeIssuer
+) -> None:
+    """A machine's, asked once for each login that needs a new token."""
+    asked: list[TokenRequest] = []
+
+    def sign(request: TokenRequest) -> str:
+        asked.append(request)
+        return issuer.sign(sub="tim", groups=[])
+
+    with PyMongoTokens(CallbackTokens(sign), "localhost") as tokens:
+        client = log_in_by(connect, tokens, username="hint")
+        for times in range(1, 4):
+            assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+            assert len(asked) == times
+            service.expire_tokens()
+        assert {request.username for request in asked} == {"hint"}
+        client.close()
+
+
+def test_a_persons_source_of_ours_is_spared(
+    connect: Connect, service: MongoService, issuer: FakeIssuer
+) -> None:
+    """The provider that the server named, the refresh token afterwards, the person in the end."""
+    source = Refreshing(issuer)
+    with PyMongoTokens(source, "localhost") as tokens:
+        client = log_in_by(connect, tokens)
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        service.expire_tokens()
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        assert source.used == [None, "refresh-1"]
+        source.spent.add("refresh-2")
+        service.expire_tokens()
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        assert source.used == [None, "refresh-1", "refresh-2", None]
+        asked = {(each.issuer, each.client_id) for each in source.requests}
+        assert asked == {(issuer.url, "sasl-client")}
+        client.close()
+
+
+def test_a_persons_source_meets_no_host_that_it_does_not_allow(
+    connect: Connect, service: MongoService, issuer: FakeIssuer
+) -> None:
+    """PyMongo is given the source's own list, and looks at the server that it connects to."""
+    source = Refreshing(issuer)
+    source.allowed_hosts = ("db.example.com",)
+    with (
+        PyMongoTokens(source, "db.example.com") as tokens,
+        pytest.raises(ConfigurationError, match="localhost"),
+    ):
+        log_in_by(connect, tokens).admin.command("ping")
+    assert source.requests == []
+    assert service.open_sessions == 0
+
+
+def test_what_a_source_fails_with_reaches_the_application(
+    connect: Connect, issuer: FakeIssuer
+) -> None:
+    """As our own error; and once the source works, so does the same client."""
+    failing = [BackendError(detail="the provider is down")]
+
+    def sign(request: TokenRequest) -> str:
+        if failing:
+            raise failing.pop()
+        return issuer.sign(sub="tim", groups=[])
+
+    with PyMongoTokens(CallbackTokens(sign), "localhost") as tokens:
+        client = log_in_by(connect, tokens)
+        with pytest.raises(BackendError) as caught:
+            client.admin.command("ping")
+        assert "the provider is down" in "".join(caught.value.__notes__)
+        assert who(client)[0] == [{"user": "okta/tim", "db": "$external"}]
+        client.close()
+
+
+def test_its_asyncio_client_goes_on_while_a_source_of_ours_works(
     service: MongoService, issuer: FakeIssuer, tls: ServerTls | None, certificate: Tls
 ) -> None:
-    """The same over asyncio; a password logs in, and a wrong one does not."""
+    """The source has a thread of the executor's: the loop ticks meanwhile."""
+
+    def sign(request: TokenRequest) -> str:
+        time.sleep(0.5)
+        return issuer.sign(sub="tim", groups=[])
+
     options: dict[str, Any] = {}
     if tls is not None:
         options = {"tls": True, "tlsCAFile": str(certificate.certificate)}
-    port, machine = service.address[1], Machine(issuer)
 
-    async def log_in() -> None:
+    async def log_in(tokens: PyMongoTokens) -> int:
         async with pymongo.AsyncMongoClient(
             "localhost",
-            port,
+            service.address[1],
             authMechanism="MONGODB-OIDC",
-            authMechanismProperties={"OIDC_CALLBACK": machine},
+            authMechanismProperties=tokens.properties(),
             **options,
         ) as client:
-            assert (await client.admin.command("ping"))["ok"] == 1
-            await asyncio.to_thread(service.expire_tokens)
-            assert (await client.admin.command("ping"))["ok"] == 1
-        assert len(machine.contexts) == 2
-        for password, code in ((PASSWORD, 0), ("hunter2", REFUSED)):
-            async with pymongo.AsyncMongoClient(
-                "localhost", port, username="tim", password=password, **options
-            ) as client:
-                try:
-                    await client.admin.command("ping")
-                    seen = 0
-                except OperationFailure as error:
-                    seen = error.code or -1
-                assert seen == code
+            ping = asyncio.create_task(client.admin.command("ping"))
+            ticks = 0
+            while not ping.done():
+                await asyncio.sleep(0.02)
+                ticks += 1
+            assert (await ping)["ok"] == 1
+            return ticks
 
-    asyncio.run(log_in())
+    with PyMongoTokens(CallbackTokens(sign), "localhost") as tokens:
+        assert asyncio.run(log_in(tokens)) > 10
     service.settle()
+
+
+@pytest.mark.interop
+def test_a_real_providers_token_logs_it_in(
+    tmp_path: Path, node_modules: Callable[[str], Path]
+) -> None:
+    """By client credentials of npm's oidc-provider; again after the provider's key has changed."""
+    first, second = make_private_jwk("RS256", "first"), make_private_jwk("ES256", "second")
+    with (
+        OidcProvider(tmp_path / "idp", node_modules("oidc-provider"), [first]) as idp,
+        HttpTransport() as http,
+    ):
+        config = {**CLEAR, "identity_providers": [idp.provider()]}
+        service = MongoService(config=config, core={"http": http})
+        try:
+            credentials = {"credentials": {"client_credentials": idp.source()}}
+            with PyMongoTokens("client_credentials", "localhost", config=credentials) as tokens:
+                client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+                    "localhost",
+                    service.address[1],
+                    authMechanism="MONGODB-OIDC",
+                    authMechanismProperties=tokens.properties(),
+                )
+                with client:
+                    expected = [{"user": f"test/{CLIENT[0]}", "db": "$external"}]
+                    assert who(client)[0] == expected
+                    idp.rotate([second])
+                    manager = idp_manager(service.sasl.utils)
+                    assert service.run(service.sasl.run(manager.refresh_keys())) == ()
+                    assert who(client)[0] == expected
+            service.settle()
+        finally:
+            service.close()
 
 
 def test_an_administrator_replaces_the_providers(issuer: FakeIssuer) -> None:

@@ -297,6 +297,10 @@ def test_every_package_is_under_the_laws(
         set(package_folders) - {"sasl_tokens"}
     )
     assert set(by_id["pymongo-is-for-tests"]["source_modules"]) == set(package_folders)
+    # A callback of PyMongo's is made where there is one.
+    assert by_id["pymongo-is-for-tests"]["ignore_imports"] == [
+        "sasl_profiles.mongodb.driver -> pymongo"
+    ]
 
 
 def test_every_folder_of_a_container_is_packaged(

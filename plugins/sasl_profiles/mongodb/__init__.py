@@ -2,7 +2,8 @@
 
 It stores no data. It is a place to embed: in front of a database, in a gateway, as a double in
 tests. `MongodbServer` is the server for asyncio; `MongodbConnection`, with its events, is one
-connection without I/O. What needs sockets or asyncio is loaded when it is first named.
+connection without I/O. `PyMongoTokens` is a callback of PyMongo's that gets its tokens from any of
+our sources. What needs sockets or asyncio is loaded when it is first named.
 
 `PORT` and `make_server` are what `sasl serve` asks of a profile (docs/cli.md). There is no client's
 side: MongoDB has drivers.
@@ -19,6 +20,7 @@ from sasl_profiles.mongodb.options import MongodbOptions
 if TYPE_CHECKING:
     from sasl_core.aio import Server
     from sasl_core.plugin import BindingPolicy
+    from sasl_profiles.mongodb.driver import PyMongoTokens
     from sasl_profiles.mongodb.server import MongodbServer
     from sasl_tls import ServerTls
 
@@ -30,6 +32,7 @@ __all__ = [
     "Login",
     "MongodbConnection",
     "MongodbServer",
+    "PyMongoTokens",
     "make_server",
 ]
 
@@ -40,7 +43,7 @@ OPTIONS = MongodbOptions
 """The schema of `[profiles.mongodb]`."""
 
 
-_HOME = {"MongodbServer": "server"}
+_HOME = {"MongodbServer": "server", "PyMongoTokens": "driver"}
 
 
 def make_server(
