@@ -7,7 +7,7 @@ import datetime as dt
 import ipaddress
 import ssl
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sasl_core import AuditEvent, BindingPolicy, Result, SetpassFlag
+from sasl_core import (
+    AuditEvent,
+    BindingPolicy,
+    HttpRequest,
+    HttpResponse,
+    Result,
+    SetpassFlag,
+)
 from sasl_core.aio import Server
 from sasl_profiles.smtp import Message, SmtpServer
 from sasl_tls import ServerTls
@@ -86,7 +93,7 @@ class MailHost:
 
     `config` is laid over what every host has. `logins` are the audit events of exchanges,
     `messages` the mail that came. With an `authority` it offers STARTTLS, with `tls` if that
-    is given.
+    is given. `http` reaches identity providers.
     """
 
     def __init__(
@@ -97,6 +104,7 @@ class MailHost:
         authority: Authority | None = None,
         tls: ServerTls | None = None,
         binding: BindingPolicy = BindingPolicy.WANT,
+        http: Callable[[HttpRequest], HttpResponse] | None = None,
     ) -> None:
         self.authority = authority
         self._tls = tls
@@ -114,7 +122,9 @@ class MailHost:
             **config,
         }
         try:
-            self._server = Server("smtp", "localhost", config=settings, audit=[self._audit])
+            self._server = Server(
+                "smtp", "localhost", config=settings, audit=[self._audit], http=http
+            )
             self._run(self._start(users))
         except BaseException:
             self._end()
