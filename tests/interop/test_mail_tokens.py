@@ -62,7 +62,7 @@ def serve(issuer: FakeIssuer, authority: Authority, tmp_path: Path) -> Iterator[
         config = {
             "mech_list": ["PLAIN", *mechanisms],
             "identity_providers": [table],
-            "mechanisms": dict.fromkeys(MECHANISMS, {"plain_names": True, "scope": ["mail"]}),
+            "mechanisms": {name: {"plain_names": True, "scope": ["mail"]} for name in MECHANISMS},
         }
         folder = tmp_path / f"host{len(started)}"
         folder.mkdir()
@@ -327,9 +327,7 @@ def test_the_limit_is_that_of_the_rfc_in_the_command_s_line_too(
     assert host.results()[-1] == (mechanism, Result.OK)
 
 
-def test_a_token_in_the_place_of_a_password_is_none(
-    serve: Serve, issuer: FakeIssuer, need: Need, tmp_path: Path
-) -> None:
+def test_a_token_in_the_place_of_a_password_is_none(serve: Serve, issuer: FakeIssuer) -> None:
     """PLAIN, which is offered as well, lets nobody in by a token."""
     host = serve()
     assert host.authority is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from daemons import Home, free_port, home_of, running
 from mailhost import PASSWORD, USER, Authority, MailHost
+from peers import SECONDS
 from token_kit import FakeIssuer
 
 __all__ = ["CONFIGURATION_URL", "Dovecot", "serving_dovecot"]
@@ -91,10 +93,20 @@ class Dovecot:
     def __init__(self, port: int, log: Path) -> None:
         self.port = port
         self._log = log
+        self._read = 0
 
-    def said(self) -> str:
-        """All that it has logged so far: what it lets in, and why it refused."""
-        return self._log.read_text("utf-8", "replace")
+    def hear(self, text: str) -> str:
+        """What it has logged since the last call, once `text` stands in it.
+
+        Raises:
+            AssertionError: it does not log that in time.
+        """
+        limit = time.monotonic() + SECONDS
+        while text not in (said := self._log.read_text("utf-8", "replace")[self._read :]):
+            assert time.monotonic() < limit, f"{text!r} is not in its log: {said}"
+            time.sleep(0.01)
+        self._read += len(said)
+        return said
 
 
 @contextmanager
