@@ -68,7 +68,7 @@ def dovecot(
 
 def good(issuer: FakeIssuer, alg: str = "RS256", **more: object) -> str:
     """A token that lets the user in, unless `more` claims otherwise."""
-    return issuer.sign(alg=alg, **{"scope": "openid mail", **more})
+    return issuer.sign(issuer.claims(**{"scope": "openid mail", **more}), alg=alg)
 
 
 # --- ways to log in -------------------------------------------------------------------------------

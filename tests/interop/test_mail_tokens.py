@@ -77,7 +77,8 @@ def serve(issuer: FakeIssuer, authority: Authority, tmp_path: Path) -> Iterator[
 
 def good(issuer: FakeIssuer, alg: str = "RS256", **more: object) -> str:
     """A token that lets the user in, unless `more` claims otherwise."""
-    return issuer.sign(alg=alg, **{"groups": [], "scope": "openid mail", **more})
+    claims = issuer.claims(**{"groups": [], "scope": "openid mail", **more})
+    return issuer.sign(claims, alg=alg)
 
 
 def of_length(issuer: FakeIssuer, length: int) -> str:
@@ -227,8 +228,9 @@ def test_a_refused_token_hears_why_in_the_mechanism_s_words(
     assert after_error(outcome, error) == end
     _ = host.results()
     (event,) = host.logins
-    assert event.detail.startswith(f"{code}: "), event.detail
-    assert token not in event.detail
+    detail = event.detail or ""
+    assert detail.startswith(f"{code}: "), detail
+    assert token not in detail
     assert host.messages == []
     accepted, outcome = CLIENTS[client](need, host, tmp_path, mechanism, good(issuer))
     assert accepted, str(outcome)

@@ -56,7 +56,7 @@ class Home:
         Raises:
             AssertionError: it failed.
         """
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             command,
             **self.identity,
             cwd=self.folder,
