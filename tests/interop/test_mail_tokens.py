@@ -15,11 +15,13 @@ from typing import TypeAlias
 
 import pytest
 
+from daemons import free_port
 from mail_clients import LETTER
 from mailhost import PASSWORD, USER, Authority, MailHost
 from peers import Outcome, run
 from sasl_core import Result
 from token_kit import FakeIssuer
+from tutorial_runs import SMARTHOST_PASSWORD, GroupsProvider, submission_page
 
 pytestmark = pytest.mark.interop
 
@@ -360,3 +362,24 @@ def test_no_token_goes_in_clear(
     outcome.expect(55)
     assert "\n< 530 5.7.0 " in outcome.output
     assert (host.results(), host.messages) == ([], [])
+
+
+def test_the_tutorial_s_letter_goes_to_the_smarthost(
+    need: Need, authority: Authority, tmp_path: Path
+) -> None:
+    """docs/tutorials/submission.md with all of its commands, curl's too."""
+    need("curl")
+    users = {"submission": SMARTHOST_PASSWORD}
+    smarthost = MailHost(tmp_path, {}, users, authority)
+    try:
+        with (
+            GroupsProvider("mail", groups=["staff"]) as provider,
+            submission_page(tmp_path, provider, smarthost, free_port()) as tutorial,
+        ):
+            tutorial.run()
+            letter = (tutorial.folder / "letter").read_bytes()
+        (message,) = smarthost.messages
+    finally:
+        smarthost.close()
+    assert message.data == letter
+    assert (message.envelope.sender, message.authid) == ("backup@example.com", "submission")

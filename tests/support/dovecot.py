@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from daemons import Home, free_port, home_of, running
 from mailhost import PASSWORD, USER, Authority, MailHost
 from peers import SECONDS
-from token_kit import FakeIssuer
+from token_kit import FakeIssuer, SigningKey
 
 __all__ = ["CONFIGURATION_URL", "Dovecot", "serving_dovecot"]
 
@@ -121,7 +121,7 @@ def serving_dovecot(
         _ = home.write("server.pem", authority.certificate.read_bytes())
         _ = home.write("server.key", authority.key.read_bytes())
         for key in issuer.keys.values():
-            _ = home.write(f"keys/default/{key.alg}/{key.kid}", _public(key.private))
+            _ = home.write(f"keys/default/{key.alg}/{key.kid}", _public(key))
         assert isinstance(issuer.audience, str)
         tokens = TOKENS.format(
             home=home.folder, issuer=issuer.url, audience=issuer.audience, url=CONFIGURATION_URL
@@ -148,9 +148,9 @@ def _names(home: Home) -> tuple[str, str]:
     return found.pw_name, grp.getgrgid(found.pw_gid).gr_name
 
 
-def _public(private: object) -> bytes:
+def _public(key: SigningKey) -> bytes:
     """The public half as PEM."""
-    key: bytes = private.public_key().public_bytes(  # type: ignore[attr-defined]
+    pem: bytes = key.private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return key
+    return pem
