@@ -277,6 +277,18 @@ def test_dovecot_lets_nobody_in_who_sends_no_name(
 
 
 @each
+def test_dovecot_looks_for_keys_by_the_client_and_never_at_what_a_token_is(
+    dovecot: Dovecot, authority: Authority, issuer: FakeIssuer, tmp_path: Path, mechanism: str
+) -> None:
+    """`azp` names a folder of keys, which is not there; that it is an ID token is no matter."""
+    token = good(issuer, azp="mail-client")
+    assert not blocking(dovecot, authority, tmp_path, mechanism, token).accepted
+    _ = dovecot.hear("not found")
+    token = good(issuer, typ="ID", at_hash="x", nonce="y")
+    assert blocking(dovecot, authority, tmp_path, mechanism, token).accepted
+
+
+@each
 def test_dovecot_takes_lines_of_8192_octets(
     dovecot: Dovecot, authority: Authority, issuer: FakeIssuer, mechanism: str
 ) -> None:
