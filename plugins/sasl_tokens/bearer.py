@@ -129,7 +129,7 @@ class BearerCheck:
         # What is sent to the client is the error below, and nothing after it.
         refusal.wire = None
         with suppress(AuthenticationError):
-            ctx.refuse(refusal.detail or str(refusal), result=refusal.result)
+            ctx.refuse(refusal.detail or str(refusal), result=refusal.result, code=refusal.code)
         answer = Refusal(
             _STATUSES.get(refusal.code, _INVALID),
             " ".join(self._scope) or None,

@@ -166,20 +166,26 @@ class ServerContext(Context["ServerCore"]):
     # --- refusing ---------------------------------------------------------------
 
     def refuse(
-        self, detail: str, *, result: Result = Result.BADAUTH, wire: bytes | None = None
+        self,
+        detail: str,
+        *,
+        result: Result = Result.BADAUTH,
+        wire: bytes | None = None,
+        code: str | None = None,
     ) -> NoReturn:
         """Refuse the peer and doom the exchange.
 
-        `detail` and `result` are for the administrator; the peer learns one and the same
-        whatever they are (`wire` apart, which must not depend on whether a user exists).
+        `detail`, `result` and `code`, the error's slug, are for the administrator; the peer
+        learns one and the same whatever they are (`wire` apart, which must not depend on
+        whether a user exists).
 
         Raises:
             AuthenticationError: always.
         """
         self.true_result = result
         # The one that is kept is never raised, for what is raised gathers frames.
-        self.error = AuthenticationError(detail=detail, wire=wire)
-        raise AuthenticationError(detail=detail, wire=wire)
+        self.error = AuthenticationError(code=code, detail=detail, wire=wire)
+        raise AuthenticationError(code=code, detail=detail, wire=wire)
 
     def _grant(
         self,

@@ -433,11 +433,17 @@ class ServerNegotiation(Identities):
         return Reply(final, True)
 
     def close(self) -> None:
+        waiting = self.phase is PEER
         super().close()
         context = self._current()
         if context is not None:
             # What a login rested on ends with its session.
             context.token = None
+            error = context.error
+            if waiting and error is not None:
+                # The client left when it heard why it is refused: it was refused all the same.
+                context.seterror(error.detail or str(error))
+                self._report(error)
 
     def _drop(self) -> None:
         super()._drop()

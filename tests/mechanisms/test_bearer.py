@@ -151,6 +151,38 @@ def test_tokens_that_are_refused(mechanism: str, token: str) -> None:
 
 
 @each
+def test_who_leaves_without_an_answer_to_the_error_was_refused(
+    driver: Driver, mechanism: str
+) -> None:
+    """The audit tells of it once, with the cause: guessing is no quieter for hanging up."""
+    events: list[Any] = []
+    config = {**configured("tokens"), "identity_providers": [provider()]}
+    server = driver.server(config, http=ISSUER.http, audit=[events.append])
+    ended = message_for(mechanism, ISSUER.sign(sub="alice", roles=[], exp=1))
+    session = server.session()
+    assert not session.start(mechanism, ended).done
+    assert events == []
+    for _ in range(2):
+        session.close()
+    (event,) = events
+    assert (event.kind, event.mechanism, event.result) == ("login", mechanism, Result.EXPIRED)
+    assert event.detail.startswith("token-expired: ")
+    assert session.error_detail in event.detail
+    # Who answers the error has been told of by then.
+    session = server.session()
+    _ = session.start(mechanism, ended)
+    with pytest.raises(AuthenticationError):
+        _ = session.step(ACKNOWLEDGEMENT[mechanism])
+    session.close()
+    assert [each.detail for each in events[1:]] == [event.detail]
+    # Nobody was refused who leaves before.
+    session = server.session()
+    assert not session.start(mechanism, None).done
+    session.close()
+    assert len(events) == 2
+
+
+@each
 @pytest.mark.parametrize(
     ("claims", "enough"),
     [

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from peers import SEARCHED, SECONDS
 
@@ -55,9 +56,9 @@ class Home:
         Raises:
             AssertionError: it failed.
         """
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             command,
-            user=self.account,
+            **self.identity,
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -69,6 +70,14 @@ class Home:
         )
         assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout}"
         return done.stdout
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """As whom subprocess runs it: the account and its groups, none of root's."""
+        if self.account is None:
+            return {}
+        group = pwd.getpwnam(self.account).pw_gid
+        return {"user": self.account, "group": group, "extra_groups": []}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -103,7 +112,7 @@ def running(home: Home, command: list[str], *ports: int) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            user=home.account,
+            **home.identity,
             cwd=home.folder,
             env=home.environment,
             stdin=subprocess.DEVNULL,
