@@ -638,13 +638,11 @@ def _message(data: bytes, step: int) -> object:
 
 def addresses(data: bytes) -> None:
     text = text_of(data)
-    for parse in (parse_url, parse_address):
-        try:
-            host, port = parse(text)
-        except SaslError:
-            continue
-        if isinstance(port, int):
-            assert parse_address(show_address(host, port)) == (host, port)
+    with suppress(SaslError):
+        assert "@" not in parse_url(text).address
+    with suppress(SaslError):
+        host, port = parse_address(text)
+        assert parse_address(show_address(host, port)) == (host, port)
 
 
 def http_address(data: bytes) -> None:

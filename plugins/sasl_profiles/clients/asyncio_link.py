@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 from sasl_core.plugin import PeerError, SaslError, UsageError
 from sasl_profiles.clients.beneath import NO_TLS, no_layer, tls_failure, unreachable
 from sasl_profiles.clients.talk import (
+    NOTHING,
     Ask,
     Begin,
     Conversation,
@@ -143,8 +145,11 @@ class AsyncLink(ABC, Generic[D, R]):
         except StopIteration as stop:
             done = True
             return cast("T", stop.value)
-        except SaslError:
+        except SaslError as error:
             done = not self._dialogue.broken
+            # What was said may be a secret, and stands in no frame of the traceback.
+            clear_frames(error.__traceback__)
+            ask = NOTHING
             raise
         finally:
             talk.close()

@@ -12,11 +12,13 @@ import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from sasl_core.plugin import BackendError, PeerError, SaslError, UsageError
 from sasl_profiles.clients.beneath import NO_TLS, no_layer, tls_failure, unreachable
 from sasl_profiles.clients.talk import (
+    NOTHING,
     Ask,
     Begin,
     Conversation,
@@ -162,8 +164,11 @@ class BlockingLink(ABC, Generic[D, R]):
         except StopIteration as stop:
             done = True
             return cast("T", stop.value)
-        except SaslError:
+        except SaslError as error:
             done = not self._dialogue.broken
+            # What was said may be a secret, and stands in no frame of the traceback.
+            clear_frames(error.__traceback__)
+            ask = NOTHING
             raise
         finally:
             talk.close()

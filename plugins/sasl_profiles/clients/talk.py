@@ -12,7 +12,7 @@ A protocol's dialogue is made of generators, which do no I/O:
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -20,6 +20,7 @@ from sasl_core import Reply
 from sasl_core.plugin import record
 
 __all__ = [
+    "NOTHING",
     "Ask",
     "Begin",
     "Conversation",
@@ -44,6 +45,9 @@ class Ask(Generic[A_co]):
     def __iter__(self) -> Generator[Ask[object], object, A_co]:
         return cast("A_co", (yield self))
 
+
+NOTHING: Final = Ask[object]()
+"""Asks for nothing: what stands where a secret has stood."""
 
 Talk: TypeAlias = Generator[Ask[object], object, T]
 

@@ -131,22 +131,19 @@ class MongodbClient(BlockingLink[Dialogue, MongodbReply]):
             SaslError: as `authenticate`.
         """
         given = None if password is None else self.password(authid or "", password)
-        left = LOGINS
-        while True:
-            left -= 1
+        for left in reversed(range(LOGINS)):
             session = client.session(authid=authid, password=given, token=token, **self.facts())
             try:
                 self.authenticate(session)
-            except AuthenticationError:
-                again = left > 0 and session.refused()
+                return session
+            except BaseException as error:
+                again = left > 0 and isinstance(error, AuthenticationError) and session.refused()
                 session.close()
                 if not again:
+                    # They stand in no frame of the traceback.
+                    password = token = given = None
                     raise
-            except BaseException:
-                session.close()
-                raise
-            else:
-                return session
+        raise AuthenticationError  # pragma: no cover - the last attempt has returned or raised.
 
     def __enter__(self) -> Self:
         self.connect()

@@ -103,9 +103,9 @@ def refusal(command: str, refused: Refused, mechanism: str = "") -> SaslError:
 def without_secrets(words: str, sent: Iterable[bytes]) -> str:
     """A server's words, or `HIDDEN` if any of what `sent` has may stand in them.
 
-    That is a run of 6 characters of a message or of its base64, in any case; a shorter password
-    as a word; or a run that may be a token, whoever's it is. All of the words go then: those
-    that were left out would tell which. The time is linear in both.
+    That is a run of 6 characters of a message or of its base64, in any case; a password, or a
+    name, that is shorter; or a run that may be a token, whoever's it is. All of the words go
+    then: those that were left out would tell which. The time is linear in both.
     """
     if words == codes.AUTHENTICATION_FAILED.message:
         return words
@@ -117,7 +117,7 @@ def without_secrets(words: str, sent: Iterable[bytes]) -> str:
     short = {part for text in plain for part in text.casefold().split("\0")} - {""}
     repeats = (
         any(folded[at : at + _PIECE] in pieces for at in range(len(folded) - _PIECE + 1))
-        or not short.isdisjoint(re.findall(r"\S+", folded) + re.findall(r"\w+", folded))
+        or any(part in folded for part in short)
         or _LIKE_A_SECRET.search(words) is not None
     )
     return HIDDEN if repeats else words
