@@ -114,10 +114,10 @@ def without_secrets(words: str, sent: Iterable[bytes]) -> str:
     pieces = {text[at : at + _PIECE] for text in ours for at in range(len(text) - _PIECE + 1)}
     # PLAIN has NULs between its parts, and none at its end, where BSON has one.
     plain = [message.decode("utf-8", "replace") for message in sent if message[-1:] != b"\0"]
-    short = {part for text in plain for part in text.casefold().split("\0")} - {""}
+    parts = {part for text in plain for part in text.casefold().split("\0")} - {""}
     repeats = (
         any(folded[at : at + _PIECE] in pieces for at in range(len(folded) - _PIECE + 1))
-        or any(part in folded for part in short)
+        or any(part in folded for part in parts)
         or _LIKE_A_SECRET.search(words) is not None
     )
     return HIDDEN if repeats else words
