@@ -28,14 +28,14 @@ class Smtps:
         self.port: int = self._listener.getsockname()[1]
         self.heard: list[bytes] = []
         self.connections = 0
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            if self._closing:
+            if self._closing.is_set():
                 connection.close()
                 return
             self.connections += 1
@@ -61,7 +61,7 @@ class Smtps:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing = True
+        self._closing.set()
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
         self._thread.join(10)

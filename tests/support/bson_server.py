@@ -86,7 +86,7 @@ class BsonServer:
         self.address: tuple[str, int] = self._listener.getsockname()
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
-        self._closing = False
+        self._closing = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
 
@@ -94,9 +94,9 @@ class BsonServer:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            while not self._closing:
+            while True:
                 connection, _ = self._listener.accept()
-                if self._closing:
+                if self._closing.is_set():
                     connection.close()
                     return
                 connection.settimeout(20)
@@ -136,7 +136,7 @@ class BsonServer:
 
     def close(self) -> None:
         """Send everybody away."""
-        self._closing = True
+        self._closing.set()
         # A listener that is closed wakes nobody who waits for the next client.
         with contextlib.suppress(OSError):
             socket.create_connection(self.address, timeout=5).close()
@@ -200,7 +200,11 @@ class _Client:
 
     def answer(self, command: str, document: dict[str, Any]) -> dict[str, Any]:
         if command == "hello":
-            hello = {"isWritablePrimary": True, "minWireVersion": 0, "maxWireVersion": 25}
+            hello: dict[str, Any] = {
+                "isWritablePrimary": True,
+                "minWireVersion": 0,
+                "maxWireVersion": 25,
+            }
             asked = document.get("saslSupportedMechs")
             if asked is not None and self.server.mechanisms is not None:
                 database, _, _user = asked.partition(".")
@@ -225,7 +229,7 @@ class _Client:
             self.exchange = None
         return {"conversationId": self.conversation, "done": done, "payload": payload}
 
-    def _begin(self, document: dict[str, Any]) -> Iterator[tuple[bool, bytes]]:
+    def _begin(self, document: dict[str, Any]) -> Any:
         payload = document["payload"]
         assert isinstance(payload, bytes)
         if self.mechanism in HASHES:
@@ -246,7 +250,7 @@ class _Client:
         self._let_in(user)
         yield True, b""
 
-    def _oidc(self, payload: bytes) -> Iterator[tuple[bool, bytes]]:
+    def _oidc(self, payload: bytes) -> Any:
         step = bson.decode(payload)
         if "jwt" not in step:
             step = bson.decode((yield False, bson.encode(self.server.idp)))

@@ -27,28 +27,27 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import Final, TypeAlias, cast
 
-import attrs
-
-from sasl_core.plugin import PeerError, Result, SaslError, UsageError, printable, record
-from sasl_profiles.clients.talk import Begin, Conversation, Finish, Secure, Step, Talk, Utterance
+from sasl_core.plugin import PeerError, Result, SaslError, UsageError, printable
+from sasl_profiles.clients.talk import Begin, Conversation, Finish, Secure, Step, Talk
 from sasl_profiles.clients.trace import HIDDEN, Direction, TraceEvent, masked
 from sasl_profiles.mongodb.client_errors import Refused, check_ok, refusal, without_secrets
-from sasl_profiles.mongodb.client_wire import MongodbReply
+from sasl_profiles.mongodb.client_messages import (
+    SASL_NAMES,
+    SCRAM,
+    X509,
+    Answer,
+    Say,
+    database_of,
+    parse_answer,
+)
 from sasl_profiles.mongodb.exchange import EXTERNAL, PAYLOAD_LIMIT
 from sasl_profiles.mongodb.names import ADMIN, check_database
 from sasl_profiles.mongodb.wire import format_msg
 from sasl_tokens.bson import decode_document, encode_document
 
-__all__ = ["SCRAM", "Dialogue", "Say", "State", "Trace", "X509"]
+__all__ = ["Dialogue", "State", "Trace"]
 
 Trace: TypeAlias = Callable[[TraceEvent], None]
-
-SCRAM: Final = ("SCRAM-SHA-256", "SCRAM-SHA-1")
-"""The mechanisms that a server names for a user, the better one first. Of others that it names
-none is taken: whoever poses as the server could ask for a password in clear."""
-
-X509: Final = "MONGODB-X509"
-"""MongoDB's name for SASL's EXTERNAL by the certificate of the TLS connection."""
 
 _LAST_ID: Final = 0x7FFFFFFF
 
@@ -84,26 +83,6 @@ _NEXT: Final[Mapping[tuple[State, Event], State]] = {
 }
 
 
-@record
-class Say(Utterance[MongodbReply]):
-    """Send this message, and hear the reply."""
-
-    message: bytes = attrs.field(repr=False)
-
-    @property
-    def octets(self) -> bytes:
-        return self.message
-
-
-@record
-class _Answer:
-    """What saslStart or saslContinue was answered."""
-
-    conversation: int
-    done: bool
-    payload: bytes = attrs.field(repr=False)
-
-
 class Dialogue(Conversation):
     """One connection's conversation.
 
@@ -134,7 +113,7 @@ class Dialogue(Conversation):
         self._sent: list[bytes] = []  # The messages of the exchange that goes on.
         self.state = State.NEW
         if mechanism is not None or database == EXTERNAL:
-            _ = self.database_of(mechanism or SCRAM[0])
+            _ = database_of(mechanism or SCRAM[0], database)
 
     def forget(self) -> None:
         self._named = ()
@@ -164,7 +143,7 @@ class Dialogue(Conversation):
         command: dict[str, object] = {"hello": 1}
         shown = "hello"
         if asking:
-            name = f"{self.database_of(SCRAM[0])}.{self._user}"
+            name = f"{database_of(SCRAM[0], self._database)}.{self._user}"
             command["saslSupportedMechs"] = name
             shown += f" saslSupportedMechs {printable(name, 300)}"
         document = yield from self._ask(command, ADMIN, shown)
@@ -174,15 +153,17 @@ class Dialogue(Conversation):
         version = document.get("maxWireVersion")
         if not isinstance(version, int) or isinstance(version, bool):
             raise PeerError("hello: the reply has no maxWireVersion", code="mongodb-reply")
-        named = document.get("saslSupportedMechs") if asking else None
-        self._named = SCRAM[:1]
-        if self._wanted is not None:
-            self._named = (self._wanted,)
-        elif named is not None:
+        self._named = SCRAM[:1] if self._wanted is None else (self._wanted,)
+        shown = f"ok, wire version {version}"
+        named = document.get("saslSupportedMechs")
+        if asking and named is not None:
             if not isinstance(named, list):
                 raise PeerError("hello: saslSupportedMechs is no array", code="mongodb-reply")
-            self._named = tuple(name for name in SCRAM if name in cast("list[object]", named))
-        self._show("S", f"ok, wire version {version}{self._shown_names(named)}")
+            names = cast("list[object]", named)
+            self._named = tuple(name for name in SCRAM if name in names)
+            texts = " ".join(name for name in names if isinstance(name, str))
+            shown += f", saslSupportedMechs {printable(texts, 200)}"
+        self._show("S", shown)
         self._move(Event.HELLO)
 
     def login(self, offered: Iterable[str] | None = None) -> Talk[None]:
@@ -199,10 +180,10 @@ class Dialogue(Conversation):
         names = self._named if offered is None else tuple(offered)
         if len(names) == 1:
             # Before a password is asked for, or a person.
-            _ = self.database_of(names[0])
+            _ = database_of(names[0], self._database)
         try:
-            mechanism, reply = yield from Begin(tuple(_SASL_NAMES.get(n, n) for n in names))
-            if mechanism == _SASL_NAMES[X509]:
+            mechanism, reply = yield from Begin(tuple(SASL_NAMES.get(n, n) for n in names))
+            if mechanism == SASL_NAMES[X509]:
                 yield from self._certificate(reply.data or b"")
             else:
                 yield from self._exchange(mechanism, reply.data or b"", through=reply.done)
@@ -213,29 +194,10 @@ class Dialogue(Conversation):
         finally:
             self._sent.clear()
 
-    def database_of(self, mechanism: str) -> str:
-        """The database at which a login by this mechanism is.
-
-        Raises:
-            UsageError: there is no such login at the given one.
-        """
-        scram = mechanism in SCRAM
-        database = self._database or (ADMIN if scram else EXTERNAL)
-        if scram and database == EXTERNAL:
-            raise UsageError(
-                f"at {EXTERNAL} nobody logs in by SCRAM: name a mechanism, or a database"
-            )
-        if mechanism in _ALWAYS_EXTERNAL and database != EXTERNAL:
-            raise UsageError(
-                f"{printable(mechanism, 40)} logs in at {EXTERNAL}, and not at "
-                f"{printable(database, 80)}"
-            )
-        return database
-
     # --- inside -----------------------------------------------------------------------------
 
     def _exchange(self, mechanism: str, message: bytes, *, through: bool) -> Talk[None]:
-        database = self.database_of(mechanism)
+        database = database_of(mechanism, self._database)
         start: dict[str, object] = {"saslStart": 1, "mechanism": mechanism}
         if mechanism in SCRAM:
             # The server's signature comes with its success then, and saves a round trip.
@@ -267,7 +229,7 @@ class Dialogue(Conversation):
         message: bytes,
         database: str,
         conversation: int | None,
-    ) -> Talk[_Answer]:
+    ) -> Talk[Answer]:
         """Send a SASL message with `command`; the server's, of the same conversation."""
         if len(message) > PAYLOAD_LIMIT:
             raise UsageError(
@@ -290,7 +252,7 @@ class Dialogue(Conversation):
         if refused is not None:
             self._move(Event.REFUSED)
             raise self._refusal(name, refused, mechanism)
-        answer = _parse_answer(name, document)
+        answer = parse_answer(name, document)
         if conversation not in (None, answer.conversation):
             raise PeerError(f"{name}: the reply is of another conversation", code="mongodb-reply")
         self._show(
@@ -303,7 +265,7 @@ class Dialogue(Conversation):
 
     def _certificate(self, user: bytes) -> Talk[None]:
         """Log in by the certificate of the TLS connection, which the server has seen."""
-        database = self.database_of(X509)
+        database = database_of(X509, self._database)
         command: dict[str, object] = {"authenticate": 1, "mechanism": X509}
         if user:
             try:
@@ -368,12 +330,6 @@ class Dialogue(Conversation):
             raise UsageError(f"out of order: {event.name} in the state {self.state.name}")
         self.state = after
 
-    def _shown_names(self, named: object) -> str:
-        if not isinstance(named, list):
-            return ""
-        names = [name for name in cast("list[object]", named) if isinstance(name, str)]
-        return f", saslSupportedMechs {printable(' '.join(names), 200)}"
-
     def _show(
         self, direction: Direction, line: str, mechanism: str = "", message: bytes | None = None
     ) -> None:
@@ -384,27 +340,3 @@ class Dialogue(Conversation):
             text, hidden = masked(mechanism, message)
             secret = secret or hidden
         self._trace(TraceEvent(direction, line, secret, text))
-
-
-_SASL_NAMES: Final[Mapping[str, str]] = {X509: "EXTERNAL"}
-"""Mechanisms that MongoDB has another name for."""
-
-_ALWAYS_EXTERNAL: Final = frozenset({"MONGODB-OIDC", X509, *_SASL_NAMES.values()})
-
-
-def _parse_answer(name: str, document: Mapping[str, object]) -> _Answer:
-    """What saslStart or saslContinue was answered.
-
-    Raises:
-        PeerError: a field is missing or of the wrong type.
-    """
-    conversation, done, payload = (
-        document.get(key) for key in ("conversationId", "done", "payload")
-    )
-    if not isinstance(conversation, int) or isinstance(conversation, bool):
-        raise PeerError(f"{name}: the reply has no conversationId", code="mongodb-reply")
-    if not isinstance(done, bool):
-        raise PeerError(f"{name}: done is neither true nor false", code="mongodb-reply")
-    if not isinstance(payload, bytes):
-        raise PeerError(f"{name}: the payload is not binary", code="mongodb-reply")
-    return _Answer(conversation, done, payload)
