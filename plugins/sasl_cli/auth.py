@@ -212,7 +212,8 @@ def command(
                 said = session.error_detail
                 if bare and shows_password(client, session.mechanism):
                     note("no TLS to this machine's loopback: allow_cleartext is implied")
-            success = f"authenticated {who(session, named=user is not None)}"
+            alias = where.mechanism if where.mechanism != wanted else None
+            success = f"authenticated {who(session, named=user is not None, mechanism=alias)}"
             if session.channel_binding is not None:
                 success += f", bound to TLS by {session.channel_binding}"
             elif (why := why_not_bound(client, facts, link.mechanisms, session)) is not None:

@@ -22,12 +22,18 @@ TOKENS: Final = frozenset({"MONGODB-OIDC", "OAUTHBEARER", "XOAUTH2"})
 """The mechanisms that take an access token."""
 
 
-def who(session: ClientSession, *, named: bool) -> str:
-    """As whom we are logged in, and by what. Without a name only the server knows it."""
+def who(session: ClientSession, *, named: bool, mechanism: str | None = None) -> str:
+    """As whom we are logged in, and by what; `mechanism`: as the protocol calls it.
+
+    Without a name, and with a certificate, only the server knows whom it let in.
+    """
+    by = session.mechanism if mechanism is None else mechanism
+    if session.mechanism == "EXTERNAL":
+        return f"by what the connection vouches for, by {by}"
     as_other = "" if session.authid == session.authzid else f" acting as {session.authzid}"
     if not named and session.mechanism in TOKENS:
-        return f"by its access token{as_other}, by {session.mechanism}"
-    return f"as {session.authid}{as_other} by {session.mechanism}"
+        return f"by its access token{as_other}, by {by}"
+    return f"as {session.authid}{as_other} by {by}"
 
 
 def on_loopback(facts: ConnectionFacts) -> bool:

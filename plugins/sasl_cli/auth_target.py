@@ -104,7 +104,9 @@ def find_target(
     cafile, cert = given["cafile"], given["cert"]
     if key is not None and cert is None:
         raise UsageError("--key is the key of a certificate: give --cert too")
-    wanted = given["mechanism"]
+    wanted = None if given["mechanism"] is None else given["mechanism"].upper()
+    if cert is None and manner.aliases.get(wanted or "") == "EXTERNAL":
+        raise UsageError(f"{wanted} shows a certificate of yours: give --cert FILE")
     tls = None
     if _with_tls(read.scheme, manner, starttls, given.get("tls"), named=bool(cafile or cert)):
         tls = _context(cafile, cert, key)
@@ -113,7 +115,7 @@ def find_target(
         manner,
         host,
         port,
-        None if wanted is None else wanted.upper(),
+        wanted,
         tls,
         starttls is True,
         own,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bson_server import BsonServer, hang, serving
 from cli_runs import PASSWORD, Sasl, lines
+from sasl_cli.auth_facts import who
 from tls_kit import make_tls
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ0aW0ifQ.c2lnbmF0dXJl"
@@ -149,6 +151,7 @@ def test_what_a_url_may_not_say(sasl: Sasl, options: str, said: str) -> None:
         (("--starttls",), "?tls=true in the URL is for TLS"),
         (("--no-starttls",), "not for mongodb://"),
         (("--key", "x"), "give --cert too"),
+        (("--mechanism", "mongodb-x509"), "MONGODB-X509 shows a certificate of yours"),
     ],
 )
 def test_options_that_do_not_go_with_it(sasl: Sasl, options: tuple[str, ...], said: str) -> None:
@@ -222,6 +225,13 @@ def test_whatever_answers_the_terminal_is_safe(
     assert len(done.stderr.splitlines()) == 1
     assert said in done.stderr
     assert not {"\x1b", "\x07", "\x00"} & set(done.stdout + done.stderr)
+
+
+def test_whom_a_certificate_lets_in_is_the_servers_word() -> None:
+    """The protocol's name of the mechanism, and no name of a user."""
+    session: Any = SimpleNamespace(mechanism="EXTERNAL", authid="external", authzid="external")
+    said = who(session, named=False, mechanism="MONGODB-X509")
+    assert said == "by what the connection vouches for, by MONGODB-X509"
 
 
 def test_without_tls_beyond_this_machine(sasl: Sasl, monkeypatch: pytest.MonkeyPatch) -> None:
