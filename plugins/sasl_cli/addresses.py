@@ -1,16 +1,33 @@
-"""Addresses on the command line: `HOST:PORT`, `[IPv6]:PORT`, `SCHEME://HOST[:PORT]`."""
+"""Addresses on the command line: `HOST:PORT`, `[IPv6]:PORT`, `SCHEME://HOST[:PORT]/?NAME=VALUE`."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Final
+from urllib.parse import unquote
 
-from sasl_core.plugin import UsageError, printable
+import attrs
 
-__all__ = ["is_loopback", "parse_address", "parse_url", "show_address"]
+from sasl_core.plugin import UsageError, printable, record
+
+__all__ = ["Url", "is_loopback", "parse_address", "parse_url", "show_address"]
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]{1,255}))(?::([0-9]{1,5}))?")
-_URL = re.compile(r"([a-z][a-z0-9+.-]{0,63})://([^/]*)/?")
+_URL = re.compile(r"([a-z][a-z0-9+.-]{0,63})://([^/?#]*)/?(?:\?([^#]*))?")
+_OPTION = re.compile(r"([A-Za-z][A-Za-z0-9]{0,63})=(.*)", re.DOTALL)
+
+OPTIONS: Final = 32
+"""Most options of a URL."""
+
+
+@record
+class Url:
+    """The parts of a URL: `scheme` is a profile's name, `options` are by name, decoded."""
+
+    scheme: str
+    address: str
+    options: dict[str, str] = attrs.field(repr=False)
 
 
 def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
@@ -30,8 +47,8 @@ def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]
     )
 
 
-def parse_url(text: str) -> tuple[str, str]:
-    """The scheme, which is a profile's name, and the address of `SCHEME://HOST:PORT`.
+def parse_url(text: str) -> Url:
+    """The parts of `SCHEME://HOST:PORT/?NAME=VALUE&NAME=VALUE`.
 
     Raises:
         UsageError: that is no such URL. Names and passwords have no place in it.
@@ -40,7 +57,22 @@ def parse_url(text: str) -> tuple[str, str]:
     # What stands before an @ may be a password, and is not shown.
     if match is None or "@" in text:
         raise UsageError("the server is given as PROFILE://HOST:PORT, as smtp://127.0.0.1:587")
-    return match[1], match[2]
+    options: dict[str, str] = {}
+    for part in match[3].split("&", OPTIONS) if match[3] else ():
+        option = _OPTION.fullmatch(part)
+        # Nor is what is no option: it may be one as well.
+        if option is None or len(options) == OPTIONS:
+            raise UsageError("what follows the ? of a URL is NAME=VALUE&NAME=VALUE, and not much")
+        if option[1] in options:
+            raise UsageError(f"the URL gives {option[1]} twice")
+        try:
+            options[option[1]] = unquote(option[2], errors="strict")
+        except UnicodeDecodeError:
+            problem = f"the value of {option[1]} in the URL is no UTF-8"
+        else:
+            continue
+        raise UsageError(problem)
+    return Url(match[1], match[2], options)
 
 
 def is_loopback(host: str) -> bool:

@@ -6,14 +6,17 @@ with the members of `Profile`. Which protocols there are is nowhere written here
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast, get_args
+
+import attrs
 
 from sasl_core import Registry
-from sasl_core.plugin import PluginError
+from sasl_core.plugin import PluginError, printable, record
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from sasl_core import ClientSession, ConnectionFacts
@@ -21,7 +24,21 @@ if TYPE_CHECKING:
     from sasl_core.plugin import BindingPolicy
     from sasl_tls import ServerTls
 
-__all__ = ["Connection", "Profile", "Service", "Traced", "load", "names"]
+__all__ = [
+    "Connection",
+    "Manner",
+    "Profile",
+    "Service",
+    "TlsManner",
+    "Traced",
+    "load",
+    "manner",
+    "names",
+]
+
+TlsManner: TypeAlias = Literal["starttls", "implicit", "option"]
+"""How TLS comes in: a command asks for it; it is there before the first word; or either, and
+who connects has to say which."""
 
 
 class Traced(Protocol):
@@ -51,8 +68,9 @@ class Service(Protocol):
 class Connection(Protocol):
     """A protocol's client, connected: what it is offered, TLS, and a login.
 
-    `starttls` raises a PeerError of code `no-starttls` when the server has none, and the
-    connection can go on.
+    `starttls` is asked of those alone that come by it; it raises a PeerError of code
+    `no-starttls` when the server has none, and the connection can go on. A `password(user,
+    text)`, if there is one, gives what the session is to get for a password.
     """
 
     @property
@@ -73,8 +91,34 @@ class Profile(Protocol):
         self, server: Server, *, host_name: str, tls: ServerTls | None, binding: BindingPolicy
     ) -> Service: ...
     def make_client(
-        self, host: str, port: int, *, timeout: float, trace: Callable[[Traced], None] | None
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float,
+        trace: Callable[[Traced], None] | None,
+        tls: ssl.SSLContext | None = None,
+        user: str | None = None,
+        mechanism: str | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[Connection]: ...
+
+
+@record
+class Manner:
+    """How a profile's clients log in, as far as it differs from one protocol to another.
+
+    `service`: the protocol's name to SASL. `tls`: how TLS comes in. `url_options`: the options
+    that a URL may have, and for which option of `sasl auth` each stands, "" for those that
+    `make_client` is given. `aliases`: the protocol's names of mechanisms that SASL calls
+    otherwise. `bearer`: the mechanism that takes an access token where none is named.
+    """
+
+    service: str
+    tls: TlsManner = "starttls"
+    url_options: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
+    aliases: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
+    bearer: str | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -82,7 +126,7 @@ def names() -> tuple[str, ...]:
     return Registry().names("profiles")
 
 
-PARTS: Final = ("PORT", "make_server", "make_client")
+PARTS: Final = ("PORT", "make_client")
 
 
 def load(name: str, parts: tuple[str, ...] = PARTS) -> Profile:
@@ -96,3 +140,23 @@ def load(name: str, parts: tuple[str, ...] = PARTS) -> Profile:
     if missing:
         raise PluginError(name, "", f"it has no {missing[0]}, which the command line asks for")
     return cast("Profile", found)
+
+
+def manner(name: str, profile: Profile) -> Manner:
+    """What the profile `name` says of its clients; what it leaves out is as with SMTP.
+
+    Raises:
+        PluginError: what it says cannot be.
+    """
+    tls: object = getattr(profile, "TLS", "starttls")
+    if tls not in get_args(TlsManner):
+        raise PluginError(
+            name, "", f"its TLS is {printable(tls, 40)!r}, which is no way it comes in"
+        )
+    return Manner(
+        getattr(profile, "SERVICE", name),
+        cast("TlsManner", tls),
+        getattr(profile, "URL_OPTIONS", {}),
+        getattr(profile, "ALIASES", {}),
+        getattr(profile, "BEARER_MECHANISM", None),
+    )

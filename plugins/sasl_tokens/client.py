@@ -25,7 +25,7 @@ from sasl_tokens.sent import Given, Sent, check_token
 if TYPE_CHECKING:
     from sasl_core.plugin import ClientContext, CredentialsPlug, Needs
 
-__all__ = ["held_token", "obtain_token", "token_refused"]
+__all__ = ["allowed_hosts", "held_token", "obtain_token", "token_refused"]
 
 MACHINE_SECONDS: Final = 60.0
 """How long a source may take by itself."""
@@ -94,7 +94,7 @@ def _token(ctx: ClientContext, request: TokenRequest, *, ask: bool) -> Needs[str
         return token
     if source.human:
         # Before all else: what is kept is the person's as well.
-        check_host(ctx.host, _allowed(source))
+        check_host(ctx.host, allowed_hosts(source))
     request = evolve(request, deadline=HUMAN_SECONDS if source.human else MACHINE_SECONDS)
     # Imported here, for it brings asyncio along.
     from sasl_tokens.cache import TokenCache
@@ -108,7 +108,13 @@ def _token(ctx: ClientContext, request: TokenRequest, *, ask: bool) -> Needs[str
     return sent.token
 
 
-def _allowed(source: CredentialsPlug) -> tuple[str, ...]:
+def allowed_hosts(source: CredentialsPlug) -> tuple[str, ...]:
+    """The hosts that tokens of this person's source may be shown to.
+
+    Raises:
+        UsageError: what the source declares is no tuple of strings.
+        ConfigError: one of them is no host.
+    """
     allowed = source.allowed_hosts
     if allowed is None or allowed is ALLOWED_HOSTS:
         return ALLOWED_HOSTS

@@ -142,6 +142,12 @@ VIOLATIONS = [
         "sasl_pwcheck.hashes",
     ),
     ("profiles-are-independent", PROFILE, "import sasl_profiles.smtp", "sasl_profiles.smtp"),
+    (
+        "profiles-are-independent",
+        f"{PROFILE}/clients",
+        "import sasl_profiles.smtp",
+        "sasl_profiles.smtp",
+    ),
     ("canonicalisers-are-independent", CANON, "from . import internal", "sasl_canon.internal"),
     ("stores-are-independent", AUXPROP, "import sasl_auxprop.memory", "sasl_auxprop.memory"),
     # Law 4

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Final, TypeVar
@@ -31,6 +31,7 @@ from sasl_core import (
     ConfigError,
     Configuration,
     PeerError,
+    Reply,
     SaslError,
     Server,
     Side,
@@ -70,8 +71,13 @@ from sasl_mechanisms import anonymous, plain, xoauth2
 from sasl_mechanisms.mongodb_oidc import messages as oidc
 from sasl_mechanisms.oauthbearer import messages as oauthbearer
 from sasl_mechanisms.scram import messages
+from sasl_profiles.clients.talk import Begin, Utterance
 from sasl_profiles.mongodb import Login, MongodbConnection
 from sasl_profiles.mongodb import events as mongodb_events
+from sasl_profiles.mongodb.client_dialogue import Dialogue as MongodbDialogue
+from sasl_profiles.mongodb.client_dialogue import State as MongodbState
+from sasl_profiles.mongodb.client_messages import parse_answer
+from sasl_profiles.mongodb.client_wire import ReplyReader as MongodbReplyReader
 from sasl_profiles.mongodb.exchange import parse_continuation, parse_start
 from sasl_profiles.mongodb.names import check_database, parse_roles, parse_user
 from sasl_profiles.mongodb.wire import RequestReader, format_msg
@@ -448,6 +454,47 @@ def _requests(data: bytes, step: int) -> list[object]:
     return said
 
 
+def mongodb_replies(data: bytes) -> None:
+    """A client hears the same whether the bytes arrive at once or one by one."""
+    whole, single = _heard(data, len(data) or 1), _heard(data, 1)
+    assert whole == single
+    with suppress(SaslError):
+        answer = parse_answer("saslStart", bson.decode_document(data[21:]))
+        assert type(answer.conversation) is int
+
+
+def _heard(data: bytes, step: int) -> object:
+    """How far a login by PLAIN comes with a server that says this."""
+    reader, dialogue = MongodbReplyReader(), MongodbDialogue(mechanism="PLAIN")
+    rest = iter([data[at : at + step] for at in range(0, len(data), step)])
+    said: list[bytes] = []
+    try:
+        for talk in (dialogue.hello(), dialogue.login()):
+            answer: object = None
+            with suppress(StopIteration):
+                while True:
+                    ask = talk.send(answer)
+                    if isinstance(ask, Utterance):
+                        said.append(ask.octets)
+                        answer = _reply(reader, rest)
+                    else:
+                        begins = isinstance(ask, Begin)
+                        answer = ("PLAIN", Reply(b"\0u\0p", done=True)) if begins else None
+    except SaslError as error:
+        return error.code, said
+    assert dialogue.state is MongodbState.LOGGED_IN
+    return said
+
+
+def _reply(reader: MongodbReplyReader, rest: Iterator[bytes]) -> object:
+    while (reply := reader.next_reply()) is None:
+        piece = next(rest, b"")
+        if not piece:
+            raise PeerError("the end")
+        reader.feed(piece)
+    return reply
+
+
 def mongodb_exchange(data: bytes) -> None:
     document = bson.decode_document(data)
     for parse in (lambda document: parse_start(document, "admin"), parse_continuation):
@@ -643,13 +690,11 @@ def _message(data: bytes, step: int) -> object:
 
 def addresses(data: bytes) -> None:
     text = text_of(data)
-    for parse in (parse_url, parse_address):
-        try:
-            host, port = parse(text)
-        except SaslError:
-            continue
-        if isinstance(port, int):
-            assert parse_address(show_address(host, port)) == (host, port)
+    with suppress(SaslError):
+        assert "@" not in parse_url(text).address
+    with suppress(SaslError):
+        host, port = parse_address(text)
+        assert parse_address(show_address(host, port)) == (host, port)
 
 
 def http_address(data: bytes) -> None:
@@ -797,6 +842,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "mongodb-exchange": mongodb_exchange,
     "mongodb-frames": mongodb_frames,
     "mongodb-names": mongodb_names,
+    "mongodb-replies": mongodb_replies,
     "mongodb-server": mongodb_server,
     "oauthbearer": oauthbearer_message,
     "oidc-client-opening": oidc_client_opening,

@@ -5,13 +5,13 @@ asyncio, log in to any server. Beneath them stand the two sides without I/O:
 `SmtpConnection` with its events, and `Dialogue` with what it asks for. What needs sockets,
 ssl or asyncio is loaded when it is first named.
 
-`PORT`, `make_server` and `make_client` are what the command line asks of every profile
-(docs/cli.md).
+`PORT`, `SERVICE`, `TLS`, `make_server` and `make_client` are what the command line asks of a
+profile (docs/cli.md); `smtps` is the same protocol over TLS from the first octet on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sasl_profiles.smtp.auth import Capabilities
 from sasl_profiles.smtp.connection import SmtpConnection
@@ -22,6 +22,9 @@ from sasl_profiles.smtp.replies import SmtpReply
 from sasl_profiles.smtp.trace import TraceEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ssl import SSLContext
+
     from sasl_core.aio import Server
     from sasl_core.plugin import BindingPolicy
     from sasl_profiles.smtp.aio_client import AsyncSmtpClient
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PORT",
+    "SERVICE",
+    "TLS",
     "AsyncSmtpClient",
     "Capabilities",
     "Dialogue",
@@ -49,6 +54,12 @@ __all__ = [
 
 PORT = 587
 """Where submission listens (RFC 6409)."""
+
+SERVICE: Final = "smtp"
+"""The name of the service to SASL (RFC 4954 section 4)."""
+
+TLS: Final = "starttls"
+"""How TLS comes in: a command asks for it."""
 
 
 _HOME = {"AsyncSmtpClient": "aio_client", "SmtpClient": "client", "SmtpServer": "server"}
@@ -68,12 +79,25 @@ def make_server(
 
 
 def make_client(
-    host: str, port: int, *, timeout: float = 30.0, trace: Trace | None = None
+    host: str,
+    port: int,
+    *,
+    timeout: float = 30.0,
+    trace: Trace | None = None,
+    tls: SSLContext | None = None,
+    user: str | None = None,
+    mechanism: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> SmtpClient:
-    """A client that has yet to connect, which `with` does."""
+    """A client that has yet to connect, which `with` does. `tls`: TLS before the first word.
+
+    SMTP's servers say what they offer before they are told who comes, so that the others go
+    unused; there are no `options`.
+    """
+    del user, mechanism, options
     from sasl_profiles.smtp.client import SmtpClient
 
-    return SmtpClient(host, port, timeout=timeout, trace=trace)
+    return SmtpClient(host, port, timeout=timeout, trace=trace, tls=tls)
 
 
 def __getattr__(name: str) -> object:

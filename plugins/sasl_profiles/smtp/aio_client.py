@@ -1,40 +1,20 @@
 """The SMTP client for asyncio: `client.SmtpClient` with coroutines.
 
-Invariants: those of `client`; a cancelled call closes the connection, for nobody knows how
-far it came.
+Invariants: those of `sasl_profiles.clients.asyncio_link`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
-from sasl_core.plugin import AuthenticationError, PeerError, SaslError, UsageError
+from sasl_core.plugin import AuthenticationError, SaslError
+from sasl_profiles.clients.asyncio_link import AsyncLink
 from sasl_profiles.smtp.auth import Capabilities
-from sasl_profiles.smtp.dialogue import (
-    Ask,
-    Begin,
-    Dialogue,
-    Finish,
-    Hear,
-    Say,
-    Secure,
-    Step,
-    Talk,
-    Trace,
-)
-from sasl_profiles.smtp.endpoint import (
-    NO_TLS,
-    connection_facts,
-    literal,
-    no_layer,
-    tls_failure,
-    unreachable,
-)
+from sasl_profiles.smtp.dialogue import Dialogue, Talk, Trace
+from sasl_profiles.smtp.endpoint import connection_facts, literal
 from sasl_profiles.smtp.replies import ReplyReader, SmtpReply
-from sasl_tls import client_bindings
-from sasl_tls.stream import ByteStream, UnreadBytesError
 
 if TYPE_CHECKING:
     import ssl
@@ -46,12 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncSmtpClient"]
 
-T = TypeVar("T")
 
-LINGER_SECONDS: Final = 1.0
-
-
-class AsyncSmtpClient:
+class AsyncSmtpClient(AsyncLink[Dialogue, SmtpReply]):
     """A connection to an SMTP server; `async with` connects it, says EHLO, and ends with QUIT.
 
     Arguments and methods are those of `SmtpClient`, the methods coroutines.
@@ -65,15 +41,14 @@ class AsyncSmtpClient:
         timeout: float = 30.0,
         local_name: str | None = None,
         trace: Trace | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.host = host
-        self.port = port
-        self.timeout = timeout
         self._local_name = local_name
-        self._trace = trace
-        self._dialogue = Dialogue(trace)
-        self._reader = ReplyReader()
-        self._stream: ByteStream | None = None
+        fresh = partial(Dialogue, trace)
+        super().__init__(host, port, ReplyReader(), fresh, timeout=timeout, tls=tls)
+
+    def _opening(self) -> Talk[None]:
+        return self._dialogue.greet(tls_first=self._tls is not None)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -91,29 +66,7 @@ class AsyncSmtpClient:
         Raises:
             UsageError: not connected.
         """
-        stream = self._connected()
-        tls = stream.transport.get_extra_info("ssl_object")
-        bindings = NO_TLS if tls is None else client_bindings(tls)
-        return connection_facts(stream.facts(), bindings)
-
-    async def connect(self) -> None:
-        """Connect and hear the greeting.
-
-        Raises:
-            BackendError: nobody answers, in time or at all.
-            PeerError: what answers is no SMTP server.
-        """
-        if self._stream is not None:
-            raise UsageError("connected already")
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self.timeout):
-                _, self._stream = await loop.create_connection(ByteStream, self.host, self.port)
-                self._dialogue = Dialogue(self._trace)
-                self._reader.clear()
-                await self._talk(self._dialogue.greet())
-        except (OSError, ValueError, OverflowError) as error:
-            raise unreachable(error) from None
+        return connection_facts(*self._beneath())
 
     async def ehlo(self) -> Capabilities:
         """Say who we are and learn what the server offers."""
@@ -144,13 +97,6 @@ class AsyncSmtpClient:
         finally:
             await self.close()
 
-    async def close(self) -> None:
-        """Close the connection. Idempotent."""
-        stream, self._stream = self._stream, None
-        self._dialogue.capabilities = Capabilities()
-        if stream is not None:
-            await stream.close(LINGER_SECONDS)
-
     async def __aenter__(self) -> Self:
         await self.connect()
         try:
@@ -167,109 +113,6 @@ class AsyncSmtpClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.quit()
-
-    # --- supplying what the dialogue asks for -------------------------------------------------
-
-    async def _run(
-        self,
-        talk: Talk[T],
-        session: ClientSession | None = None,
-        context: ssl.SSLContext | None = None,
-    ) -> T:
-        try:
-            async with asyncio.timeout(self.timeout):
-                return await self._talk(talk, session, context)
-        except TimeoutError as error:
-            raise unreachable(error) from None
-
-    async def _talk(
-        self,
-        talk: Talk[T],
-        session: ClientSession | None = None,
-        context: ssl.SSLContext | None = None,
-    ) -> T:
-        done = False
-        try:
-            ask = next(talk)
-            while True:
-                try:
-                    answer = await self._supply(ask, session, context)
-                except SaslError as error:
-                    ask = talk.throw(error)
-                else:
-                    ask = talk.send(answer)
-        except StopIteration as stop:
-            done = True
-            return cast("T", stop.value)
-        except SaslError:
-            done = not self._dialogue.broken
-            raise
-        finally:
-            talk.close()
-            if not done:
-                self._cut()
-
-    async def _supply(
-        self, ask: Ask[object], session: ClientSession | None, context: ssl.SSLContext | None
-    ) -> object:
-        answer: object = None
-        match ask:
-            case Say(line):
-                answer = await self._exchange(line + b"\r\n")
-            case Hear():
-                answer = await self._exchange(b"")
-            case Secure() if context is not None:
-                await self._secure(context)
-            case Begin(offered) if session is not None:
-                reply = await session.start(offered)
-                answer = session.mechanism or "", reply
-            case Step(challenge) if session is not None:
-                answer = await session.step(challenge)
-            case Finish() if session is not None:
-                await session.finish()
-                no_layer(session.layer)
-            case _:
-                raise UsageError(f"nobody answers {type(ask).__name__}")
-        return answer
-
-    async def _exchange(self, data: bytes) -> SmtpReply:
-        """Send, and hear the next reply; whatever fails here leaves the connection in doubt."""
-        stream = self._connected()
-        self._dialogue.broken = True
-        stream.write(data)
-        await stream.drain()
-        while (reply := self._reader.next_reply()) is None:
-            received = await stream.read()
-            if not received:
-                raise PeerError("the server closed the connection", code="closed")
-            self._reader.feed(received)
-        self._dialogue.broken = False
-        return reply
-
-    async def _secure(self, context: ssl.SSLContext) -> None:
-        stream = self._connected()
-        self._dialogue.broken = True
-        try:
-            if len(self._reader):
-                raise UnreadBytesError
-            await stream.start_tls(context, server_hostname=self.host, timeout=self.timeout)
-        except UnreadBytesError:
-            raise PeerError("the server sent data before the TLS handshake", code="tls") from None
-        except (OSError, ValueError) as error:
-            raise tls_failure(error) from None
-        self._dialogue.broken = False
-
-    def _cut(self) -> None:
-        """Drop a connection that is in doubt."""
-        stream, self._stream = self._stream, None
-        self._dialogue.capabilities = Capabilities()
-        if stream is not None:
-            stream.transport.abort()
-
-    def _connected(self) -> ByteStream:
-        if self._stream is None:
-            raise UsageError("not connected")
-        return self._stream
 
     def _name(self) -> str:
         extra = self._connected().transport.get_extra_info

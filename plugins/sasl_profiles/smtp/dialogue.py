@@ -9,15 +9,14 @@ that fails on our side is taken back with `*` before anything else is said; what
 before TLS is forgotten; a connection whose state is in doubt is marked `broken`; what a
 server repeats of an exchange's messages stands in no error and in no event.
 
-Sources: RFC 5321, RFC 4954 section 4, RFC 3207 section 4.2.
+Sources: RFC 5321, RFC 4954 section 4, RFC 3207 section 4.2, RFC 8314 section 3.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from typing import Generic, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
-from sasl_core import Reply
 from sasl_core.plugin import (
     AuthenticationError,
     BackendError,
@@ -28,6 +27,16 @@ from sasl_core.plugin import (
     UsageError,
     base_name,
     record,
+)
+from sasl_profiles.clients.talk import (
+    Ask,
+    Begin,
+    Conversation,
+    Finish,
+    Secure,
+    Step,
+    Talk,
+    Utterance,
 )
 from sasl_profiles.smtp.auth import (
     COMMAND_LIMIT,
@@ -53,58 +62,25 @@ __all__ = [
     "Trace",
 ]
 
-A_co = TypeVar("A_co", covariant=True)
-T = TypeVar("T")
-
 Trace: TypeAlias = Callable[[TraceEvent], None]
 
 
-class Ask(Generic[A_co]):
-    """Something that whoever runs a dialogue supplies; `yield from` gives the answer."""
-
-    __slots__ = ()
-
-    def __iter__(self) -> Generator[Ask[object], object, A_co]:
-        return cast("A_co", (yield self))
-
-
-Talk: TypeAlias = Generator[Ask[object], object, T]
-
-
 @record
-class Say(Ask[SmtpReply]):
+class Say(Utterance[SmtpReply]):
     """Send this line, CRLF added, and hear the reply."""
 
     line: bytes
 
+    @property
+    def octets(self) -> bytes:
+        return self.line + b"\r\n"
 
-class Hear(Ask[SmtpReply]):
+
+class Hear(Utterance[SmtpReply]):
     """Hear a reply to nothing: the greeting."""
 
 
-class Secure(Ask[None]):
-    """Negotiate TLS, with nothing of the server's left unread."""
-
-
-@record
-class Begin(Ask[tuple[str, Reply]]):
-    """Start the session with these mechanisms: the chosen name, and its first reply."""
-
-    offered: tuple[str, ...]
-
-
-@record
-class Step(Ask[Reply]):
-    """Have the session answer this challenge."""
-
-    challenge: bytes
-
-
-class Finish(Ask[None]):
-    """Tell the session that the server declared success."""
-
-
-class Dialogue:
+class Dialogue(Conversation):
     """One connection's conversation.
 
     `capabilities`: what the last EHLO was answered. `secured`: TLS is beneath. `broken`:
@@ -116,11 +92,17 @@ class Dialogue:
         self._trace = trace
         self.capabilities = Capabilities()
         self.secured = False
-        self.broken = False
         self._sent: list[str] | None = None  # The base64 of the exchange that goes on.
 
-    def greet(self) -> Talk[None]:
-        """Hear the greeting."""
+    def forget(self) -> None:
+        self.capabilities = Capabilities()
+
+    def greet(self, *, tls_first: bool = False) -> Talk[None]:
+        """Hear the greeting; `tls_first`: over TLS, which nobody has to ask for (RFC 8314)."""
+        if tls_first:
+            yield from Secure()
+            self.secured = True
+            self._show(TraceEvent("-", "TLS from the first octet on"))
         reply = self._heard((yield from Hear()))
         if reply.code != 220:
             raise refused("the connection", reply)

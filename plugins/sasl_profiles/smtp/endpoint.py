@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from sasl_core.plugin import (
-    BackendError,
-    ChannelBindings,
-    Layer,
-    MechanismError,
-    PeerError,
-    printable,
-)
+from sasl_profiles.clients.beneath import NO_TLS, no_layer
 from sasl_tls.facts import host_and_port
 
 if TYPE_CHECKING:
     from sasl_core import ConnectionFacts
+    from sasl_core.plugin import ChannelBindings
     from sasl_tls.facts import TransportFacts
 
-__all__ = [
-    "NO_TLS",
-    "connection_facts",
-    "literal",
-    "no_layer",
-    "tls_failure",
-    "unreachable",
-]
-
-NO_TLS: Final = ChannelBindings({}, {"every type": "TLS is not in use on this connection"})
-"""What a connection in clear can be bound by."""
+__all__ = ["NO_TLS", "connection_facts", "literal", "no_layer"]
 
 
 def connection_facts(
@@ -55,29 +39,3 @@ def literal(local: object) -> str:
     if address is None:
         return "localhost.invalid"
     return f"[IPv6:{address[0]}]" if ":" in address[0] else f"[{address[0]}]"
-
-
-def no_layer(layer: Layer | None) -> None:
-    """Refuse a security layer: here TLS protects what follows, and nothing else can.
-
-    Raises:
-        MechanismError: the mechanism negotiated one.
-    """
-    if layer is not None:
-        raise MechanismError("this SMTP profile carries no security layer; use STARTTLS")
-
-
-def tls_failure(error: Exception) -> PeerError:
-    """The error for a handshake or a certificate that failed."""
-    return PeerError(
-        "the TLS handshake failed", code="tls", detail=f"TLS: {printable(error) or 'no reason'}"
-    )
-
-
-def unreachable(error: Exception) -> BackendError:
-    """The error for a connection that cannot be made or used, now or in time."""
-    if isinstance(error, TimeoutError):
-        return BackendError("the server did not answer in time", code="timeout")
-    return BackendError(
-        "the server cannot be reached", code="connection", detail=printable(error) or None
-    )

@@ -1,0 +1,64 @@
+"""Where `sasl auth` has an access token from, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from sasl_core import AccessToken, Registry, Server, TokenRequest
+from sasl_core.plugin import UsageError, printable
+
+if TYPE_CHECKING:
+    from sasl_cli.auth_target import Target
+    from sasl_core import Configuration
+    from sasl_http import HttpTransport
+
+__all__ = ["CAN_ASK", "check_source", "token_of_person"]
+
+CAN_ASK: Final = "MONGODB-OIDC"
+"""The mechanism whose client can ask the server which provider it trusts."""
+
+SECONDS: Final = 300.0
+"""How long a person may take."""
+
+
+def check_source(settings: Configuration, name: str) -> None:
+    """Make sure that there is such a source of tokens; otherwise each mechanism would say so.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = Registry(plugin_list=settings.core.plugin_list).names("credentials")
+    if name not in known:
+        raise UsageError(
+            f"no source of credentials {printable(name, 40)!r} is installed; those that are: "
+            f"{', '.join(sorted(known))}"
+        )
+
+
+def token_of_person(
+    settings: Configuration, source: str, where: Target, user: str | None, http: HttpTransport
+) -> str | None:
+    """The access token that a person has to be asked for; None: `source` asks nobody.
+
+    Whoever asks a person asks before the server is called, which would not wait so long, and
+    only for a server that such a token may be shown to.
+
+    Raises:
+        UsageError: the server is none of those; what the source gave is no access token.
+        SaslError: whatever the source raised.
+    """
+    from sasl_tokens.client import allowed_hosts
+    from sasl_tokens.hosts import check_host
+
+    service = where.manner.service
+    with Server(service, where.host, config=settings, http=http) as server:
+        plug = server.core.plugs.get("credentials", source)
+        if not plug.human:
+            return None
+        check_host(where.host, allowed_hosts(plug))
+        request = TokenRequest(service, where.host, user, deadline=SECONDS)
+        # A stranger's source may give anything, whatever its type says.
+        token = cast("object", server.run(plug.token(request)))
+    if not isinstance(token, AccessToken):
+        raise UsageError(f"credentials {source!r} gave no AccessToken", code="bad-token")
+    return token.value
