@@ -145,6 +145,18 @@ class TestScramFromSasldb(FromSasldb, TestScram):
     """SCRAM-SHA-256, with the verifiers of a sasldb."""
 
 
+class TestExternal(Passwords):
+    """EXTERNAL: the protection below vouches for alice."""
+
+    mechanism = "EXTERNAL"
+    facts = ConnectionFacts(external_id="alice", external_ssf=128)
+    credentials = Credentials()
+    wrong_credentials = None
+    indistinguishable = {}
+    proxy = Credentials(authzid="barry")
+    proxy_with_their_secret = None
+
+
 class TestAnonymous(MechanismConformance):
     """ANONYMOUS."""
 
