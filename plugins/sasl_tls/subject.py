@@ -45,7 +45,7 @@ _NAMES: Final = {
     "2.5.4.6": "C",
     "2.5.4.7": "L",
     "2.5.4.8": "ST",
-    "2.5.4.9": "STREET",
+    "2.5.4.9": "street",  # STREET in the RFC; OpenSSL writes it so, and case tells nothing.
     "2.5.4.10": "O",
     "2.5.4.11": "OU",
     "0.9.2342.19200300.100.1.1": "UID",
@@ -126,7 +126,7 @@ def _attribute(contents: bytes) -> str:
     name, encoding = _NAMES.get(oid), _STRINGS.get(tag)
     if name is None or encoding is None:
         # RFC 4514 section 2.4: what has no text goes by its encoding, which is unambiguous.
-        return f"{name or oid}=#{encoded.hex()}"
+        return f"{name or oid}=#{encoded.hex().upper()}"
     try:
         text = value.decode(encoding)
     except UnicodeDecodeError:

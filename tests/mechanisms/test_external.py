@@ -15,6 +15,7 @@ from logins import client, login, server
 from sasl_auxprop.memory import MemoryStore
 from sasl_core import (
     AuthenticationError,
+    ConnectionFacts,
     Decision,
     MechanismError,
     PeerError,
@@ -24,8 +25,9 @@ from sasl_core import (
     SetpassFlag,
     UsageError,
 )
-from sasl_core.plugin import CanonUserPlug
+from sasl_core.plugin import CanonUserPlug, NeedPeer, NeedUser, ServerContext, Success
 from sasl_mechanisms.external import format_message, parse_message
+from toys import Toys, server_plug
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "simple_mechs.json").read_text("utf-8")
@@ -101,7 +103,8 @@ def test_a_server_offers_it_where_somebody_is_vouched_for() -> None:
     with server() as ours:
         with ours.session(external_id="fred") as session:
             assert "EXTERNAL" in session.mechanisms()
-        for facts in ({}, {"external_id": None}, {"external_id": ""}):
+        nobody: list[ConnectionFacts] = [{}, {"external_id": None}, {"external_id": ""}]
+        for facts in nobody:
             with ours.session(**facts) as session:
                 assert "EXTERNAL" not in session.mechanisms()
                 assert "client certificate" in session.rejected["EXTERNAL"]
@@ -164,7 +167,7 @@ class Folding(CanonUserPlug):
 def test_no_canonicaliser_sees_it(external: str) -> None:
     """Blanks, commas, an @ and letters stay what they are, whatever the realm is."""
     with server(realm="example.com") as ours:
-        ours.core._canonicalize = Folding().canon_user_server.__get__(Folding())
+        ours.core._canonicalize = Folding().canon_user_server
         for message in (b"", external.encode()):
             with ours.session(external_id=external) as session:
                 assert session.start("EXTERNAL", message).done
@@ -249,6 +252,36 @@ def test_an_account_is_needed_whoever_vouches() -> None:
         assert ours.session().start("ANONYMOUS", b"x").done
         with pytest.raises(AuthenticationError):
             ours.session(need_account=True).start("ANONYMOUS", b"x")
+
+
+def test_an_account_is_needed_where_the_application_keeps_them() -> None:
+    """It says nothing of whom EXTERNAL lets in; so the stores are asked after all."""
+    users = MemoryStore()
+    users.add_user("fred")
+    with server([users]) as ours:
+        ours.core.keeps_accounts = False
+        for who in ("fred", "carol"):
+            assert ours.session(external_id=who).start("EXTERNAL", b"").done
+        assert ours.session(external_id="fred", need_account=True).start("EXTERNAL", b"").done
+        with pytest.raises(AuthenticationError):
+            ours.session(external_id="carol", need_account=True).start("EXTERNAL", b"")
+
+
+def test_who_was_looked_up_and_is_not_there() -> None:
+    """A mechanism that asks the stores first, and then vouches by itself, lets in no stranger."""
+
+    def vouches(ctx: ServerContext) -> Any:
+        name = (yield from NeedPeer()).decode()
+        user = yield from NeedUser(name)
+        return Success(ctx.attest(user, how="toy"))
+
+    with Toys() as toys:
+        toys.mechanism(server_plug("VOUCHES", vouches))
+        with server(registry=toys.registry()) as ours:
+            assert ours.session().start("VOUCHES", b"carol").done
+            assert ours.session(need_account=True).start("VOUCHES", b"tim").done
+            with pytest.raises(AuthenticationError):
+                ours.session(need_account=True).start("VOUCHES", b"carol")
 
 
 def test_an_unknown_key_in_its_table_is_told() -> None:

@@ -62,7 +62,7 @@ NAMES = {
         name_of((NameOID.DOMAIN_COMPONENT, "com"), (NameOID.USER_ID, "tim")),
         "UID=tim,DC=com",
     ),
-    "no short name": (name_of((OTHER, "ab"), (CN, "tim")), f"CN=tim,{DOTS}=#0c026162"),
+    "no short name": (name_of((OTHER, "ab"), (CN, "tim")), f"CN=tim,{DOTS}=#0C026162"),
 }  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def test_no_two_subjects_have_one_name(
     )
     back = tuple((a.oid.dotted_string, a.value) for rdn in theirs.rdns for a in rdn)
     made = tuple(
-        ("2.5.4.17", f"#0c{len(text.encode()):02x}{text.encode().hex()}")
+        ("2.5.4.17", f"#0C{len(text.encode()):02x}{text.encode().hex()}".upper())
         if oid == OTHER
         else (oid.dotted_string, text)
         for oid, text in parts
