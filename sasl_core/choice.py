@@ -15,7 +15,7 @@ from sasl_core._checks import is_a
 from sasl_core._record import record
 from sasl_core.errors import SaslError, UsageError, printable
 from sasl_core.exchange import foreign
-from sasl_core.flags import BindingPolicy, Feature, SecurityFlag
+from sasl_core.flags import BindingPolicy, Feature, SecurityFlag, Side
 from sasl_core.names import PLUS, base_name
 from sasl_core.results import Result
 
@@ -136,7 +136,7 @@ def refusal(core: Core, plug: MechanismPlug, name: str, facts: Facts) -> Refusal
         _binding_refusal(plug, name, facts)
         or _strength_refusal(core, plug, facts)
         or _own_refusal(plug)
-        or _feature_refusal(plug, facts)
+        or _feature_refusal(core, plug, facts)
         or _flags_refusal(core, plug, facts)
         or _default_refusal(core, plug, facts)
     )
@@ -167,11 +167,25 @@ def _strength_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal 
     return None
 
 
-def _feature_refusal(plug: MechanismPlug, facts: Facts) -> Refusal | None:
+def _feature_refusal(core: Core, plug: MechanismPlug, facts: Facts) -> Refusal | None:
     if facts.need_proxy and not plug.features & Feature.ALLOWS_PROXY:
         return Refusal(Result.NOMECH, "it cannot carry an authorization identity")
     if facts.need_http and not plug.features & Feature.SUPPORTS_HTTP:
         return Refusal(Result.NOMECH, "it does not work over HTTP")
+    if not facts.external_id and plug.features & Feature.NEEDS_EXTERNAL_ID:
+        if core.side is Side.SERVER:
+            return Refusal(
+                Result.NOMECH,
+                "the protection below vouches for nobody: it needs a client certificate, or "
+                "another external_id",
+            )
+        # Whoever names it knows that the server will learn who comes, from the certificate say.
+        if plug.name not in (core.wanted or ()):
+            return Refusal(
+                Result.NOMECH,
+                "it needs external_id, who the protection below says we are; or put it into "
+                "client_mech_list",
+            )
     return None
 
 

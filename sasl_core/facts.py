@@ -86,12 +86,15 @@ class ConnectionFacts(TypedDict, total=False):
     `ChannelBindings` with the reasons why there are no others.
     `binding_policy`: what is demanded of channel binding. `external_ssf`: strength in
     bits of the protection below us (TLS), 0 for none. `external_id`: the identity that
-    the protection below vouches for. `remote`, `local`: "address;port". `success_data`:
-    the protocol can carry data with its success message. `initial_response`: it can
+    the protection below vouches for, as it stands; `external_until`: how long it does, in
+    seconds since the epoch, None for as long as the connection lasts. `remote`, `local`:
+    "address;port". `success_data`: the protocol can carry data with its success message.
+    `initial_response`: it can
     carry the client's first message with the request. `security`: demanded security
     properties, instead of the configured ones. `properties`: properties that the
     application wants of the user, named as in `PropertyContext`. `need_proxy`,
-    `need_http`: only mechanisms that can act for others, or run over HTTP.
+    `need_http`: only mechanisms that can act for others, or run over HTTP. `need_account`: a
+    server lets in only whom a store knows, also of those who are verified elsewhere.
     `advertised_bindings`: the types of channel binding that the server advertises in the
     protocol (XEP-0440), the same on both sides; empty where the protocol has no such list.
     """
@@ -100,6 +103,7 @@ class ConnectionFacts(TypedDict, total=False):
     binding_policy: BindingPolicy
     external_ssf: int
     external_id: str | None
+    external_until: float | None
     remote: str | None
     local: str | None
     success_data: bool
@@ -108,6 +112,7 @@ class ConnectionFacts(TypedDict, total=False):
     properties: Iterable[str]
     need_proxy: bool
     need_http: bool
+    need_account: bool
     advertised_bindings: Iterable[str]
 
 
@@ -124,10 +129,12 @@ class Facts(Sealed):
         "channel_bindings",
         "external_id",
         "external_ssf",
+        "external_until",
         "initial_response",
         "key",
         "kind",
         "local",
+        "need_account",
         "need_http",
         "need_proxy",
         "properties",
@@ -162,6 +169,7 @@ class Facts(Sealed):
         if self.external_ssf < 0:
             raise UsageError("external_ssf cannot be negative")
         self.external_id = given.get("external_id")
+        self.external_until = given.get("external_until")
         self.remote = _one_line(given.get("remote"))
         self.local = _one_line(given.get("local"))
         self.success_data = given.get("success_data", False)
@@ -175,6 +183,7 @@ class Facts(Sealed):
             raise UsageError("properties are non-empty names")
         self.need_proxy = given.get("need_proxy", False)
         self.need_http = given.get("need_http", False)
+        self.need_account = given.get("need_account", False)
         advertised = given.get("advertised_bindings")
         self.advertised_bindings = _binding_names(advertised) if advertised else ()
         self.key = (
@@ -182,7 +191,7 @@ class Facts(Sealed):
             bool(self.channel_bindings) or self.unbound,
             self.binding_policy,
             self.remote is None or is_loopback(self.remote),
-            self.external_id is not None,
+            bool(self.external_id),
             self.security,
             self.need_proxy,
             self.need_http,
@@ -240,6 +249,7 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "binding_policy": BindingPolicy,
     "external_ssf": int,
     "external_id": (str, type(None)),
+    "external_until": (int, float, type(None)),
     "remote": (str, type(None)),
     "local": (str, type(None)),
     "success_data": bool,
@@ -248,6 +258,7 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "properties": Iterable,
     "need_proxy": bool,
     "need_http": bool,
+    "need_account": bool,
     "advertised_bindings": Iterable,
 }
 
@@ -260,6 +271,7 @@ _KINDS: Final[dict[str, type]] = {
     "external_ssf": int,
     "need_proxy": bool,
     "need_http": bool,
+    "need_account": bool,
 }
 _CHECKED: Final[dict[tuple[tuple[str, object], ...], Facts]] = {}
 

@@ -51,6 +51,8 @@ class Feature(IntFlag):
 
     With neither `WANT_CLIENT_FIRST` nor `SERVER_FIRST` the mechanism copes itself with a
     client that may or may not send an initial response, through `NeedInitial`.
+    `NEEDS_EXTERNAL_ID` is ours: a server offers the mechanism only where the connection has an
+    `external_id`, and a client takes it only there, or where `client_mech_list` names it.
     """
 
     NONE = 0
@@ -60,6 +62,7 @@ class Feature(IntFlag):
     ALLOWS_PROXY = 0x0020
     CHANNEL_BINDING = 0x0800
     SUPPORTS_HTTP = 0x1000
+    NEEDS_EXTERNAL_ID = 0x10000
 
 
 class CanonFlag(IntFlag):

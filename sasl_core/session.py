@@ -155,9 +155,9 @@ class ServerView(SessionView["ServerNegotiation", R]):
     def valid(self) -> bool:
         """Whether what the login rests on still stands. UsageError (NOTDONE) before it is done.
 
-        False once the access token has expired, a key of its issuer has changed, or
-        `revalidate` was refused: the client has to log in again. A login by any other means
-        stays valid.
+        False once the access token has expired, a key of its issuer has changed, `revalidate`
+        was refused, or `external_until` has passed: the client has to log in again. A login by
+        any other means stays valid.
         """
         return self._negotiation.valid()
 

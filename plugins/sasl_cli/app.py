@@ -225,7 +225,7 @@ def _log_errors() -> None:
     handler = logging.StreamHandler()
     handler.setLevel(logging.ERROR)
     handler.setFormatter(logging.Formatter(f"{PROGRAM}: %(message)s"))
-    for name in ("sasl_core", "sasl_profiles"):
+    for name in ("sasl_core", "sasl_profiles", "sasl_tls"):
         logging.getLogger(name).addHandler(handler)
 
 

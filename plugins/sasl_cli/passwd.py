@@ -49,7 +49,7 @@ def command(
         typer.Option(
             "--exact",
             help="Take USER as it stands, without realm or preparation: what users who log in "
-            "with an access token are called.",
+            "with an access token or a certificate are called.",
         ),
     ] = False,
     hashes: Annotated[
@@ -71,8 +71,8 @@ def command(
     the password: one for each hash of scram_hashes, or of --hash. The old password's verifiers
     are gone afterwards. Each store and mechanism that keeps a secret is listed with what it did.
 
-    Whoever comes with an access token needs no account, so that --exact -d makes one for who has
-    none: locked, and without a password.
+    Whoever comes with an access token or a certificate needs no account, so that --exact -d makes
+    one for who has none: locked, and without a password.
     """
     if create and disable:
         raise UsageError("-c and -d exclude each other")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import asynccontextmanager, contextmanager
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +18,7 @@ from sasl_cli import profiles
 from sasl_cli.addresses import is_loopback, parse_address, show_address
 from sasl_cli.output import note, one_line
 from sasl_cli.serve_providers import Providers, check, look_after, provider_tables
+from sasl_cli.serve_tls import ClientCertificates, TlsLibrary, tls_context
 from sasl_cli.settings import (
     Binding,
     BindingChoice,
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
     from sasl_tls import ServerTls
 
 __all__ = ["command"]
-
-
-class TlsLibrary(StrEnum):
-    """What `--tls-library` takes."""
-
-    SSL = "ssl"
-    PYOPENSSL = "pyopenssl"
 
 
 def command(
@@ -80,6 +73,23 @@ def command(
             "--tls-library", help="pyopenssl, of the extra 'tls', binds on TLS 1.3 (tls-exporter)."
         ),
     ] = TlsLibrary.SSL,
+    client_ca: Annotated[
+        str | None,
+        typer.Option(
+            "--client-ca",
+            metavar="FILE",
+            help="Ask clients for a certificate, and believe those of these authorities: EXTERNAL, "
+            "MONGODB-X509.",
+        ),
+    ] = None,
+    client_certificates: Annotated[
+        ClientCertificates | None,
+        typer.Option(
+            "--client-certificates",
+            help="Whether a client may do without one.  [default: optional]",
+            show_default=False,
+        ),
+    ] = None,
     host_name: Annotated[
         str | None,
         typer.Option("--host-name", metavar="NAME", help="What the server calls itself."),
@@ -117,7 +127,7 @@ def command(
         return configuration(config, appname or profile, db, more)
 
     settings = read()
-    tls = _context(tls_cert, tls_key, tls_library)
+    tls = tls_context(tls_cert, tls_key, tls_library, client_ca, client_certificates)
     policy = binding_policy(binding)
     if tls is None and policy is BindingPolicy.REQUIRE:
         raise UsageError("--binding require goes with --tls-cert: without TLS nothing can be bound")
@@ -232,25 +242,6 @@ def _resolved(host: str, port: int) -> tuple[str, int]:
     return str(found[0][4][0]), port
 
 
-def _context(cert: str | None, key: str | None, library: TlsLibrary) -> ServerTls | None:
-    """What TLS is offered with, None without a certificate.
-
-    Raises:
-        UsageError: a key or a library without a certificate.
-        ConfigError: the files cannot be read, or do not belong together.
-        PluginError: pyOpenSSL is not installed.
-    """
-    from sasl_tls import ServerTls
-
-    if cert is not None:
-        return ServerTls.load(cert, key, "ssl" if library is TlsLibrary.SSL else "pyopenssl")
-    if key is not None:
-        raise UsageError("--tls-key goes with --tls-cert")
-    if library is not TlsLibrary.SSL:
-        raise UsageError("--tls-library goes with --tls-cert")
-    return None
-
-
 def _log_logins(service: str) -> None:
     """Show on standard error what `log_level` lets through; a warning, but of a login, as one."""
     import logging
@@ -261,7 +252,7 @@ def _log_logins(service: str) -> None:
             warns = record.levelno == logging.WARNING and record.name != f"sasl_core.{service}"
             return f"sasl: {'warning: ' if warns else ''}{super().format(record)}"
 
-    for name in ("sasl_core", "sasl_profiles"):
+    for name in ("sasl_core", "sasl_profiles", "sasl_tls"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         for handler in logger.handlers:

@@ -4,7 +4,8 @@
 or of pyOpenSSL (extra `tls`) and return what `channel_bindings=` takes, with the reason for
 each type that is missing. `server_end_point` is the one that needs a certificate alone.
 `ServerTls` is what a profile's server is given: a context of either library, its own
-certificate, and asyncio transports over it.
+certificate, asyncio transports over it, and whom the certificates of clients name. That name is
+`parse_subject(read_certificate("client.pem")).name`.
 
 What profiles for asyncio have in common is here too, for it carries TLS: `listener` (a server and
 its clients' tasks), `stream` (a connection's octets), `driver` (between a stream and a machine
@@ -19,13 +20,16 @@ from typing import TYPE_CHECKING
 
 from sasl_tls.bindings import client_bindings, server_bindings
 from sasl_tls.certificate import read_certificate, server_end_point
+from sasl_tls.subject import Subject, parse_subject
 
 if TYPE_CHECKING:
     from sasl_tls.server import ServerTls
 
 __all__ = [
     "ServerTls",
+    "Subject",
     "client_bindings",
+    "parse_subject",
     "read_certificate",
     "server_bindings",
     "server_end_point",

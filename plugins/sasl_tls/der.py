@@ -1,4 +1,4 @@
-"""As much of DER as leads to a certificate's signature algorithm.
+"""As much of DER as leads to a certificate's signature algorithm, and to its subject.
 
 Why not cryptography's parser: it knows no name for SHA-512/224 and SHA-512/256 under RSA, it
 keeps the hash of MGF1 to itself, and it warns about certificates of old Java versions, which
@@ -14,7 +14,15 @@ from typing import Final
 
 from sasl_core.plugin import PeerError, record
 
-__all__ = ["Algorithm", "Reader", "first_element", "parse_algorithm", "signature_algorithm"]
+__all__ = [
+    "Algorithm",
+    "Reader",
+    "dotted",
+    "first_element",
+    "malformed",
+    "parse_algorithm",
+    "signature_algorithm",
+]
 
 SEQUENCE: Final = 0x30
 BIT_STRING: Final = 0x03
@@ -129,12 +137,16 @@ def parse_algorithm(contents: bytes) -> Algorithm:
         PeerError: they are none.
     """
     reader = Reader(contents)
-    oid = _dotted(reader.take(OBJECT_IDENTIFIER))
+    oid = dotted(reader.take(OBJECT_IDENTIFIER))
     return Algorithm(oid, contents[len(contents) - reader.left :])
 
 
-def _dotted(contents: bytes) -> str:
-    """An object identifier in dots (X.690 section 8.19)."""
+def dotted(contents: bytes) -> str:
+    """An object identifier in dots (X.690 section 8.19).
+
+    Raises:
+        PeerError: it is none.
+    """
     if not contents or contents[-1] & 0x80 or len(contents) > 64:
         raise malformed("an object identifier that is none")
     arcs: list[int] = []

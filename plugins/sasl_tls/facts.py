@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from sasl_core.plugin import record
+
+if TYPE_CHECKING:
+    from sasl_tls.subject import Subject
 
 __all__ = ["Cipher", "TransportFacts", "host_and_port", "transport_facts"]
 
@@ -17,17 +20,32 @@ class TransportFacts:
     """The arguments of `session(...)` that no protocol has a say in, without channel binding.
 
     `external_ssf`: strength of TLS in bits, 0 without it. `remote`, `local`: "address;port",
-    None for what is no internet address.
+    None for what is no internet address. `external_id`: the subject of the client certificate
+    whose chain TLS has verified, None without one; `external_until`: the end of its validity, in
+    seconds since the epoch.
     """
 
     external_ssf: int = 0
     remote: str | None = None
     local: str | None = None
+    external_id: str | None = None
+    external_until: float | None = None
 
 
-def transport_facts(remote: object, local: object, cipher: Cipher) -> TransportFacts:
-    """The facts of a connection between these socket addresses."""
-    return TransportFacts(0 if cipher is None else cipher[2], _address(remote), _address(local))
+def transport_facts(
+    remote: object, local: object, cipher: Cipher, client: Subject | None = None
+) -> TransportFacts:
+    """The facts of a connection between these socket addresses.
+
+    `client`: whom a server's TLS vouches for (`ServerTls.client`).
+    """
+    return TransportFacts(
+        0 if cipher is None else cipher[2],
+        _address(remote),
+        _address(local),
+        None if client is None else client.name,
+        None if client is None else client.until,
+    )
 
 
 def host_and_port(address: object) -> tuple[str, int] | None:

@@ -1,44 +1,40 @@
-"""A server's TLS: which library, which certificate, and what its connections can be bound by.
+"""A server's TLS: which library, which certificate, what its connections can be bound by, and whom
+the certificate of a client names.
 
 Invariants: tls-server-end-point is told only of a certificate that was sent on the connection,
 also across `reload`: a context and its certificate change together; a client that takes -PLUS can
-be bound.
+be bound; a client has a name only where TLS has verified the chain of its certificate, by a
+context that was made here to do so.
 """
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import logging
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from sasl_core.plugin import (
-    BindingPolicy,
-    ChannelBindings,
-    ConfigError,
-    PluginError,
-    UsageError,
-    printable,
-)
+from sasl_core.plugin import BindingPolicy, ChannelBindings, PeerError, UsageError
 from sasl_tls.bindings import END_POINT, EXPORTER, UNIQUE, default_type, server_bindings
-from sasl_tls.certificate import read_certificate
+from sasl_tls.contexts import Files, Library, load
+from sasl_tls.subject import Subject, parse_subject
 
 if TYPE_CHECKING:
     import ssl
+    from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from OpenSSL import SSL
 
     from sasl_tls.bindings import Connection
 
-__all__ = ["Library", "ServerTls"]
+__all__ = ["ClientCertificates", "Library", "ServerTls"]
 
-Library: TypeAlias = Literal["ssl", "pyopenssl"]
-"""`ssl` is the standard library's; `pyopenssl`, extra `tls`, exports tls-exporter on TLS 1.3."""
+ClientCertificates: TypeAlias = Literal["optional", "required"]
+"""Whether a client without a certificate is let into TLS."""
 
 TLS_SHUTDOWN_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
 
 BY_ITSELF: Final = (
     "by itself it is used under BindingPolicy.REQUIRE only: a client that is offered -PLUS takes "
@@ -53,7 +49,8 @@ class ServerTls:
     context sends, in DER; without it there is no tls-server-end-point. A pyOpenSSL context
     tells by itself. Load no other certificate into an `ssl` context that was given here:
     connections would be bound by the old one, and logins fail. `reload`, or a new object, is
-    for that.
+    for that. Of the certificates that clients show to a context that was given here nothing is
+    told: who is believed, and for what, only `load` knows.
 
     Raises:
         UsageError: `context` is neither.
@@ -64,7 +61,9 @@ class ServerTls:
     ) -> None:
         # By context, for a connection keeps the one with which it began.
         self._certificates: WeakKeyDictionary[ssl.SSLContext, bytes] = WeakKeyDictionary()
-        self._files: tuple[str | Path, str | Path | None] | None = None
+        # Those that believe certificates of clients.
+        self._vouching: WeakSet[ssl.SSLContext | SSL.Context] = WeakSet()
+        self._files: Files | None = None
         self._ssl: ssl.SSLContext | None = None
         self._pyopenssl: SSL.Context | None = None
         self._take(context, certificate)
@@ -85,26 +84,51 @@ class ServerTls:
 
     @classmethod
     def load(
-        cls, certificate: str | Path, key: str | Path | None = None, library: Library = "ssl"
+        cls,
+        certificate: str | Path,
+        key: str | Path | None = None,
+        library: Library = "ssl",
+        *,
+        client_ca: str | Path | None = None,
+        client_certificates: ClientCertificates | None = None,
     ) -> ServerTls:
         """TLS 1.2 and later with this certificate chain and key, files in PEM.
 
         Without `key` it is in the first file. An encrypted key is refused: a server has
-        nobody to ask.
+        nobody to ask. `client_ca`: ask clients for a certificate, and believe those of the
+        authorities in this file, and of no others; `client` then says who they are.
+        `client_certificates`: "required" ends the handshake with a client that has none;
+        "optional", the default, leaves it to other ways of logging in. One that is expired, not
+        for clients, or of another authority ends it in either case. Nobody is asked whether it
+        was revoked: lock the user.
 
         Raises:
             ConfigError: the files cannot be read, or do not belong together.
             PluginError: code `missing-package`: pyOpenSSL is not installed.
+            UsageError: `client_certificates` without `client_ca`, or neither of its values.
         """
-        made = cls(*_loaded(certificate, key, library))
-        made._files = (certificate, key)
+        if client_certificates not in (None, "optional", "required"):
+            raise UsageError("client_certificates is 'optional' or 'required'")
+        if client_certificates is not None and client_ca is None:
+            raise UsageError("client_certificates goes with client_ca: who signs them?")
+        files = Files(certificate, key, client_ca, client_certificates == "required")
+        context, sent = load(files, library)
+        made = cls(context, sent)
+        made._files = files
+        made._believe(context)
         return made
+
+    def _believe(self, context: ssl.SSLContext | SSL.Context) -> None:
+        """Tell of the clients of a context that was just loaded."""
+        if self._files is not None and self._files.client_ca is not None:
+            self._vouching.add(context)
 
     def reload(self) -> None:
         """Read the files again that `load` was given: a renewed certificate is there.
 
-        New connections get it, and are bound by it; those that stand keep theirs. If the files
-        cannot be used, nothing changes. Call it from the thread that accepts.
+        New connections get it, and are bound by it; those that stand keep theirs. So it is with
+        `client_ca`. If the files cannot be used, nothing changes. Call it from the thread that
+        accepts.
 
         Raises:
             ConfigError, PluginError: as `load`.
@@ -112,7 +136,9 @@ class ServerTls:
         """
         if self._files is None:
             raise UsageError("there are no files to read again: ServerTls.load did not make this")
-        self._take(*_loaded(*self._files, "ssl" if self._pyopenssl is None else "pyopenssl"))
+        context, sent = load(self._files, "ssl" if self._pyopenssl is None else "pyopenssl")
+        self._believe(context)
+        self._take(context, sent)
 
     async def accept(
         self,
@@ -173,6 +199,42 @@ class ServerTls:
             missing[END_POINT] = BY_ITSELF.format(default_type(connection))
         return ChannelBindings({}, missing)
 
+    def client(self, transport: asyncio.BaseTransport) -> Subject | None:
+        """Whom the certificate names that the client of a connection has shown, and proved.
+
+        None where there is none, where nobody was asked for one (`load`), and where it names
+        nobody that could be told, which is logged. The handshake is done.
+
+        Raises:
+            UsageError: `accept` did not make the connection.
+        """
+        connection, _ = self._connection(transport)
+        if connection is None:
+            raise UsageError("the transport has no TLS")
+        shown = self._shown(connection)
+        if shown is None:
+            return None
+        try:
+            return parse_subject(shown)
+        except PeerError as error:
+            _log.info("a client's certificate is as good as none: %s", error.detail or error)
+            return None
+
+    def _shown(self, connection: Connection) -> bytes | None:
+        """The certificate of the client whose chain was verified, in DER."""
+        import ssl
+
+        if isinstance(connection, (ssl.SSLSocket, ssl.SSLObject)):
+            # By `ssl` there is one exactly if it was verified: no callback overrules that.
+            believed = connection.context in self._vouching
+            return connection.getpeercert(binary_form=True) if believed else None
+        if connection.get_context() not in self._vouching:
+            return None
+        from OpenSSL import crypto
+
+        found = connection.get_peer_certificate()
+        return None if found is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, found)
+
     def _connection(
         self, transport: asyncio.BaseTransport
     ) -> tuple[Connection | None, bytes | None]:
@@ -182,115 +244,3 @@ class ServerTls:
         plain: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         # A callback for SNI may have put another context, and so another certificate, in.
         return plain, None if plain is None else self._certificates.get(plain.context)
-
-
-def _loaded(
-    certificate: str | Path, key: str | Path | None, library: Library
-) -> tuple[ssl.SSLContext | SSL.Context, bytes | None]:
-    if library == "pyopenssl":
-        return _pyopenssl_context(certificate, key), None
-    _check_readable(certificate, key)
-    # OpenSSL opens the file by itself. Renewed in between, it would be bound by another
-    # certificate than it sends.
-    before = read_certificate(certificate)
-    context = _ssl_context(certificate, key)
-    if read_certificate(certificate) != before:
-        raise ConfigError("it was replaced while it was read", file=printable(certificate))
-    return context, before
-
-
-def _check_readable(certificate: str | Path, key: str | Path | None) -> None:
-    """Look for the files first: OpenSSL tells neither which of them is missing, nor why.
-
-    Raises:
-        ConfigError: one cannot be read; it names that one.
-    """
-    for name in (certificate, key or certificate):
-        try:
-            Path(name).open("rb").close()
-            continue
-        except (OSError, ValueError) as error:
-            reason = printable(getattr(error, "strerror", None) or error)
-        raise ConfigError(f"TLS cannot be set up with it: {reason}", file=printable(name))
-
-
-def _ssl_context(certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
-    import ssl
-
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    try:
-        # An encrypted key would ask on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        reason = printable(getattr(error, "strerror", None) or error)
-    else:
-        return context
-    raise ConfigError(f"TLS cannot be set up with it: {reason}", file=printable(certificate))
-
-
-def _pyopenssl_context(certificate: str | Path, key: str | Path | None) -> SSL.Context:
-    try:
-        from OpenSSL import SSL
-    except ImportError:
-        missing = PluginError(
-            "pyopenssl",
-            "",
-            "pyOpenSSL is not installed: pip install 'sasl-core[tls]'",
-            code="missing-package",
-        )
-    else:
-        _check_readable(certificate, key)
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        # A session that cannot be resumed has a tls-unique beyond doubt (`bindings`).
-        _ = context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
-        _ = context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        try:
-            chain, secret = Path(certificate), Path(key or certificate)
-            private = _private_key(secret.read_bytes())
-            context.use_certificate_chain_file(chain)
-            context.use_privatekey(private)
-            context.check_privatekey()
-        except SSL.Error as error:
-            reason = describe(error)
-        except (OSError, ValueError) as error:
-            reason = printable(getattr(error, "strerror", None) or error)
-        else:
-            return context
-        raise ConfigError(f"TLS cannot be set up with it: {reason}", file=printable(certificate))
-    raise missing
-
-
-def _private_key(text: bytes) -> RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey:
-    """A key that is not encrypted.
-
-    Raises:
-        ValueError: there is none, with a reason that holds nothing of the file.
-    """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        found = load_pem_private_key(text, None)
-    except TypeError:
-        problem = "the key is encrypted"
-    except (ValueError, UnsupportedAlgorithm):
-        problem = "it holds no private key that can be read"
-    else:
-        if isinstance(
-            found, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey)
-        ):
-            return found
-        problem = "a private key is of RSA, ECDSA or Ed25519"
-    raise ValueError(problem)
-
-
-def describe(error: Exception) -> str:
-    """What pyOpenSSL's queue of errors says, in one line."""
-    queue = cast("object", error.args[0] if error.args else None)
-    texts: list[str] = []
-    if isinstance(queue, list):
-        texts = [str(entry[-1]) for entry in cast("list[tuple[str, ...]]", queue) if entry]
-    return printable("; ".join(filter(None, texts)) or type(error).__name__)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sasl_tls.facts import TransportFacts
     from sasl_tls.server import ServerTls
+    from sasl_tls.subject import Subject
 
 __all__ = ["ByteStream", "UnreadBytesError"]
 
@@ -55,6 +56,8 @@ class ByteStream(asyncio.Protocol):
         self._writable.set()
         self._upgrading = False
         self._held = held
+        # Whom TLS vouches for; asked once, for it does not change.
+        self._client: Subject | None = None
 
     # --- asyncio calls these ------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class ByteStream(asyncio.Protocol):
     def facts(self) -> TransportFacts:
         """What a SASL session has to know of the connection as it is now."""
         extra = self.transport.get_extra_info
-        return transport_facts(extra("peername"), extra("sockname"), extra("cipher"))
+        return transport_facts(extra("peername"), extra("sockname"), extra("cipher"), self._client)
 
     async def read(self) -> bytes:
         """Some of what arrived, at least one octet; `b""` when the peer sends no more."""
@@ -181,6 +184,7 @@ class ByteStream(asyncio.Protocol):
     ) -> None:
         """Put TLS beneath, as its server. Raises as `start_tls`."""
         await self._upgrade(lambda: tls.accept(self.transport, self, timeout=timeout))
+        self._client = tls.client(self.transport)
 
     async def _upgrade(self, begin: Callable[[], Awaitable[asyncio.Transport]]) -> None:
         if self._buffer:

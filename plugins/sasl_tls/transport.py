@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from OpenSSL import SSL
 
-from sasl_tls.server import describe
+from sasl_tls.contexts import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -81,6 +81,16 @@ class ClientContext(Context["ClientCore"]):
         """
         return self.adopt(authid, authzid, _FOUND)
 
+    def external_user(self, authzid: str | None = None) -> User:
+        """Our identity is what the protection below says, and is not ours to write.
+
+        As it stands, under the name of `external_id`; where nobody told us, it is "external".
+        Takes the place of `canon_user`.
+        """
+        who = self.facts.external_id or "external"
+        self.user = user = User(who, authzid or who, _FOUND)
+        return user
+
     def bind(self) -> tuple[str, bytes] | None:
         """Our channel binding type and its data, None when this exchange is not -PLUS.
 

@@ -46,6 +46,7 @@ __all__ = ["ServerContext"]
 
 # The store says who that is; anything else that a look-up can say is a refusal.
 KNOWN = frozenset({Result.OK, Result.NOVERIFY})
+_NEVER = float("inf")
 INVALID_PROOF = b"e=invalid-proof"
 NEVER_GRANTED = frozenset(name.casefold() for name in (PASSWORD, VERIFIERS, HASHES))
 SECRETS = tuple(star + name for star in ("*", "") for name in (PASSWORD, VERIFIERS, HASHES))
@@ -200,7 +201,7 @@ class ServerContext(Context["ServerCore"]):
             self.refuse("the proof is for a user of another exchange", result=Result.FAIL)
         result = user.found.result
         if result is not _OK:
-            if result is Result.NOUSER and not externally:
+            if result is Result.NOUSER and (not externally or self.facts.need_account):
                 self.refuse(f"no such user: {user.authid!r}", result=Result.NOUSER)
             if result is Result.DISABLED:
                 self.refuse(f"user {user.authid!r} is disabled", result=Result.DISABLED)
@@ -340,16 +341,38 @@ class ServerContext(Context["ServerCore"]):
 
     # --- identities that others vouch for ------------------------------------------------
 
-    def accept_external(self, authzid: str | None = None) -> Verified:
+    def accept_external(
+        self, authzid: str | None = None, *, need_account: bool = False
+    ) -> Verified:
         """Accept the identity that the protection below vouches for (RFC 4422 appendix A).
 
+        It is the identity as it stands: no canonicaliser is asked, so that no two of them, the
+        subjects of two certificates say, become one name. An account of that very name is
+        looked up, for it may be locked; with `need_account` there has to be one. The login
+        stands until `external_until`.
+
         Raises:
-            AuthenticationError: there is none.
+            AuthenticationError: there is none, it holds what no name does, or its time is up.
+            PeerError: another authzid is asked for, which is not acceptable.
         """
-        external = self.facts.external_id
+        external, until = self.facts.external_id, self.facts.external_until
         if not external:
             self.refuse("no external identity: the application gave no external_id")
-        return self._grant(self.canon_user(external, authzid), "external", externally=True)
+        if len(external) > NAME_LIMIT or not external.isprintable():
+            self.refuse("the external identity is too long or holds control characters")
+        acting = external
+        if authzid and authzid != external:
+            acting = self._core.identity(authzid, AUTHZID)
+        self.user = user = User(external, acting, _UNVERIFIED)
+        if until is not None or need_account:
+            from sasl_core.external import ExternalIdentity
+
+            until = _NEVER if until is None else until
+            # NaN is no time, and compares with none.
+            if not self.utils.clock() < until:
+                self.refuse("the external identity has expired", result=Result.EXPIRED)
+            user.token = ExternalIdentity(external, until, needs_account=need_account)
+        return self._grant(user, "external", externally=True)
 
     def accept_anonymous(self, trace: str) -> Verified:
         """Let somebody in without a name (RFC 4505); `trace` goes to the log, unverified.
@@ -359,6 +382,8 @@ class ServerContext(Context["ServerCore"]):
         """
         if not self._core.options.allow_anonymous:
             self.refuse("anonymous access is off; see allow_anonymous", result=Result.TOOWEAK)
+        if self.facts.need_account:
+            self.refuse("nobody has an account under no name", result=Result.NOUSER)
         user = self.canon_user("anonymous")
         self.seterror(f"anonymous, trace {printable(trace)!r}")
         return self._grant(user, "anonymous", externally=True, anonymous=True)

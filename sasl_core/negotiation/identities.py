@@ -158,11 +158,10 @@ class Identities(Offers):
         _fill(user, need.properties, found)
         return self._next_look_up(user)
 
-    @staticmethod
-    def _needs_account(context: ServerContext) -> bool:
-        """Whether a token let the user in who has to have an account all the same."""
+    def _needs_account(self, context: ServerContext) -> bool:
+        """Whether somebody else let the user in who has to have an account all the same."""
         token = context.token
-        return token is not None and token.needs_account
+        return self.facts.need_account or (token is not None and token.needs_account)
 
     def _pending(self, user: User) -> tuple[str, ...]:
         """The properties that the application or the mechanism wants, and no look-up has had."""

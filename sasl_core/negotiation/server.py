@@ -346,6 +346,7 @@ class ServerNegotiation(Identities):
             or user.authzid != user.authid
             or self._later
             or self.facts.properties
+            or self.facts.need_account
         ) and not verified.anonymous:
             self._due = self._look_ups(user)
             return self._next_look_up(user)

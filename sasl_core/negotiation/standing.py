@@ -65,7 +65,8 @@ def revalidate(core: ServerCore, context: ServerContext, user: User) -> Needs[Sa
             raise AuthenticationError(detail="the token names another principal than it did")
         if not token_stands(fresh, context.utils.clock()):
             raise AuthenticationError(detail="the token has expired", result=Result.EXPIRED)
-        roles = yield from _accounts(core, user, fresh)
+        needed = fresh.needs_account or context.facts.need_account
+        roles = yield from _accounts(core, user, fresh, must_be=needed)
         now = context.token
         if now is None:
             raise UsageError("the session was closed while it was revalidated", code="closed")
@@ -94,18 +95,20 @@ def _refuse_lapsed(context: ServerContext) -> None:
 
 
 def _accounts(
-    core: ServerCore, user: User, token: ValidatedToken
+    core: ServerCore, user: User, token: ValidatedToken, *, must_be: bool
 ) -> Needs[tuple[bytes, ...] | None]:
     """What the stores say the user may do, None where the token says it.
+
+    `must_be`: there has to be an account.
 
     Raises:
         AuthenticationError: an account is locked, or there has to be one and is none.
     """
     roles: tuple[bytes, ...] | None = None
-    if token.needs_account or core.keeps_accounts:
+    if must_be or core.keeps_accounts:
         names = (ROLES,) if token.needs_account else ()
         found = yield from accounts.look_up(core, UserName.parse(user.authid), names)
-        _check(user.authid, found.result, must_be=token.needs_account)
+        _check(user.authid, found.result, must_be=must_be)
         roles = found.values.get(ROLES, ()) if token.needs_account else None
     if user.authzid != user.authid:
         found = yield from accounts.look_up(core, UserName.parse(user.authzid), ())

@@ -27,19 +27,10 @@ USERS = {
 }
 
 
-class Passwords(MechanismConformance):
-    """Users with passwords."""
+class People(MechanismConformance):
+    """Users, with an account each."""
 
-    credentials = Credentials("alice", "wonderland-first")
-    wrong_credentials = Credentials("alice", "wonderland-wrong")
     expected_authid = "alice"
-    indistinguishable = {
-        "an unknown user": Credentials("aline", "wonderland-wrong"),
-        "a disabled user": Credentials("arnie", "wonderland-third"),
-        "a user without a verifier": Credentials("avril", "wonderland-wrong"),
-    }
-    proxy = Credentials("alice", "wonderland-first", authzid="barry")
-    proxy_with_their_secret = Credentials("alice", "wonderland-other", authzid="barry")
     config = CLEAR
     packages = ("sasl_mechanisms", "sasl_auxprop")
     hashes = ("SHA-256",)
@@ -55,6 +46,20 @@ class Passwords(MechanismConformance):
                 properties={"mailHost": [b"mx1"]},
             )
         return (store,)
+
+
+class Passwords(People):
+    """Users with passwords."""
+
+    credentials = Credentials("alice", "wonderland-first")
+    wrong_credentials = Credentials("alice", "wonderland-wrong")
+    indistinguishable = {
+        "an unknown user": Credentials("aline", "wonderland-wrong"),
+        "a disabled user": Credentials("arnie", "wonderland-third"),
+        "a user without a verifier": Credentials("avril", "wonderland-wrong"),
+    }
+    proxy = Credentials("alice", "wonderland-first", authzid="barry")
+    proxy_with_their_secret = Credentials("alice", "wonderland-other", authzid="barry")
 
 
 class TestPlain(Passwords):
@@ -143,6 +148,15 @@ class TestPlainFromSasldb(FromSasldb, TestPlain):
 
 class TestScramFromSasldb(FromSasldb, TestScram):
     """SCRAM-SHA-256, with the verifiers of a sasldb."""
+
+
+class TestExternal(People):
+    """EXTERNAL: the protection below vouches for alice."""
+
+    mechanism = "EXTERNAL"
+    facts = ConnectionFacts(external_id="alice", external_ssf=128)
+    credentials = Credentials()
+    proxy = Credentials(authzid="barry")
 
 
 class TestAnonymous(MechanismConformance):

@@ -9,7 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "peers.md"
-MECHANISMS = r"SHA\d?-\d+|PLAIN|ANONYMOUS|MONGODB-OIDC|OAUTHBEARER|XOAUTH2"
+MECHANISMS = r"SHA\d?-\d+|PLAIN|ANONYMOUS|EXTERNAL|MONGODB-OIDC|MONGODB-X509|OAUTHBEARER|XOAUTH2"
 MODULES = sorted(TESTS.glob("interop/test_*.py"))
 
 

@@ -534,7 +534,12 @@ def test_a_login_inside_of_an_op_query() -> None:
 @pytest.mark.parametrize(
     "speculative",
     [
-        {"authenticate": 1, "mechanism": "MONGODB-X509", "db": "$external"},
+        {"authenticate": 1, "mechanism": "MONGODB-CR"},
+        {"authenticate": 1, "mechanism": "MONGODB-X509", "user": 1},
+        {"authenticate": 1, "mechanism": "MONGODB-X509", "db": 1},
+        {"authenticate": 1, "saslStart": 1, "mechanism": "MONGODB-X509"},
+        {"authenticate": 1, "mechanism": "PLAIN", "db": "$external"},
+        {**START, "db": "$external", "mechanism": "MONGODB-X509"},
         {"saslStart": 1},
         {**START},
         {**START, "db": 1},

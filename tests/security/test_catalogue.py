@@ -279,6 +279,21 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "CVE-2020-26160": (f"{GATE}::test_claims", f"{GATE}::test_null_is_no_claim_left_out"),
     "CVE-2025-30204": (f"{TOKENS}::test_dots_are_not_split",),
     "CVE-2020-26244": (f"{TOKENS}::test_an_issuer_has_its_algorithms",),
+    "CVE-2016-7143": (
+        "mechanisms/test_external::test_a_server_offers_it_where_somebody_is_vouched_for",
+        "tls/test_client_certificates::test_who_is_not_believed",
+        "tls/test_client_certificates::test_a_context_of_the_applications_own_vouches_for_nobody",
+    ),
+    "CVE-2025-59154": (
+        "tls/test_subject::test_a_name",
+        "tls/test_subject::test_no_two_subjects_have_one_name",
+        "tls/test_subject::test_what_cannot_be_printed_is_nobody",
+    ),
+    "CVE-2019-3814": (
+        "tls/test_client_certificates::test_a_subject_that_is_no_name_is_nobodys",
+        "tls/test_subject::test_an_empty_subject_is_nobody",
+        "mechanisms/test_external::test_who_needs_an_account_has_one",
+    ),
 }
 
 LATER = {
@@ -288,10 +303,7 @@ LATER = {
     "CVE-2016-8706": "security layers",
     "LDAP unauthenticated bind (RFC 4513 5.1.2)": "an LDAP password check",
     "CVE-2026-27651": "CRAM-MD5",
-    "CVE-2016-7143": "EXTERNAL",
-    "CVE-2025-59154": "EXTERNAL",
     "CVE-2026-27855": "OTP",
-    "CVE-2019-3814": "EXTERNAL",
     "CVE-2015-3206": "a Kerberos password check",
     "CVE-2026-40355": "GSSAPI",
     "CVE-2025-27370 / 27371 class": "clients that sign an assertion (private_key_jwt)",

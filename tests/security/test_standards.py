@@ -32,6 +32,7 @@ EFFECTS = "core/test_config_effects"
 MESSAGES = "mechanisms/test_scram_messages"
 PLAIN = "mechanisms/test_plain"
 ANONYMOUS = "mechanisms/test_anonymous"
+EXTERNAL = "mechanisms/test_external"
 CANON = "canon/test_internal"
 VERIFIER = "core/test_verifier"
 GS2 = "core/test_gs2"
@@ -373,6 +374,16 @@ SHOWN: dict[str, tuple[str, ...]] = {
         f"{TOKENS}::test_a_set_has_a_hundred_keys_at_most",
         f"{HTTP}::test_a_huge_body_takes_no_memory",
     ),
+    # RFC 4422, appendix A: EXTERNAL
+    "S018": (
+        f"{EXTERNAL}::test_vectors",
+        f"{EXTERNAL}::test_an_absent_first_message_is_asked_for",
+        f"{EXTERNAL}::test_a_login",
+    ),
+    "S019": (
+        f"{EXTERNAL}::test_vectors",
+        f"{EXTERNAL}::test_a_server_offers_it_where_somebody_is_vouched_for",
+    ),
     # RFC 4954, SMTP
     "S123": (
         f"{SMTP}::test_absent_and_empty_initial_responses_differ",
@@ -403,7 +414,6 @@ LATER: dict[str, str] = {
     **each(16, 16, "reading the offer again under a layer"),
     # The length of a layer's buffer; nothing that is built has a length field.
     **each(17, 17, "mechanisms with security layers"),
-    **each(18, 19, "EXTERNAL"),
     # It is off by default, as a test shows; but a user may still be called "anonymous".
     **each(24, 24, "an identity of its own for ANONYMOUS"),
     **each(55, 55, "GS2"),

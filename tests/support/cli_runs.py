@@ -84,7 +84,7 @@ class Sasl:
             "stdout": io.TextIOWrapper(out, "utf-8"),
             "stderr": io.TextIOWrapper(err, "utf-8"),
         }
-        loggers = [logging.getLogger(name) for name in ("sasl_core", "sasl_profiles")]
+        loggers = [logging.getLogger(name) for name in ("sasl_core", "sasl_profiles", "sasl_tls")]
         with ExitStack() as stack:
             stack.enter_context(mock.patch.dict(os.environ, self.environment(), clear=True))
             stack.enter_context(chdir(self.folder))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Final, TypeVar
+from unicodedata import normalize
 
 from sasl_auxprop.memory import MemoryStore
 from sasl_canon.internal import InternalCanonicalizer
@@ -67,7 +68,7 @@ from sasl_credentials.redirect.request import RequestProblem, parse_head
 from sasl_credentials.redirect.uri import parse_redirect_uri
 from sasl_http import request as http_request
 from sasl_http.response import ResponseReader
-from sasl_mechanisms import anonymous, plain, xoauth2
+from sasl_mechanisms import anonymous, external, plain, xoauth2
 from sasl_mechanisms.mongodb_oidc import messages as oidc
 from sasl_mechanisms.oauthbearer import messages as oauthbearer
 from sasl_mechanisms.scram import messages
@@ -76,9 +77,9 @@ from sasl_profiles.mongodb import Login, MongodbConnection
 from sasl_profiles.mongodb import events as mongodb_events
 from sasl_profiles.mongodb.client_dialogue import Dialogue as MongodbDialogue
 from sasl_profiles.mongodb.client_dialogue import State as MongodbState
-from sasl_profiles.mongodb.client_messages import parse_answer
+from sasl_profiles.mongodb.client_messages import parse_answer as parse_mongodb_answer
 from sasl_profiles.mongodb.client_wire import ReplyReader as MongodbReplyReader
-from sasl_profiles.mongodb.exchange import parse_continuation, parse_start
+from sasl_profiles.mongodb.exchange import parse_authenticate, parse_continuation, parse_start
 from sasl_profiles.mongodb.names import check_database, parse_roles, parse_user
 from sasl_profiles.mongodb.wire import RequestReader, format_msg
 from sasl_profiles.smtp.auth import parse_auth, parse_capabilities, parse_response
@@ -89,7 +90,7 @@ from sasl_profiles.smtp.lines import LineReader
 from sasl_profiles.smtp.replies import ReplyReader
 from sasl_pwcheck.hashes.decoys import parse_label
 from sasl_pwcheck.hashes.text import parse_hash
-from sasl_tls import server_end_point
+from sasl_tls import parse_subject, server_end_point
 from sasl_tls.der import parse_algorithm
 from sasl_tokens import (
     JWK,
@@ -225,6 +226,11 @@ def scram_client_final(data: bytes) -> None:
 def scram_server_final(data: bytes) -> None:
     final = messages.parse_server_final(data)
     assert final.text == data
+
+
+def external_message(data: bytes) -> None:
+    authzid = external.parse_message(data)
+    assert external.format_message(authzid) == normalize("NFC", data.decode()).encode()
 
 
 def plain_message(data: bytes) -> None:
@@ -373,6 +379,16 @@ def certificate(data: bytes) -> None:
     assert len(server_end_point(data)) in (28, 32, 48, 64)
 
 
+def subject(data: bytes) -> None:
+    """A name that can be printed, or a refusal; no octet behind the certificate is taken."""
+    found = parse_subject(data)
+    assert found.name
+    assert found.name.isprintable()
+    with suppress(PeerError):
+        _ = parse_subject(data + b"\0")
+        raise AssertionError("more than a certificate is taken for one")
+
+
 def smtp_lines(data: bytes) -> None:
     """The same lines come out whether the bytes arrive at once or one by one."""
     assert _lines(data, len(data) or 1) == _lines(data, 1)
@@ -459,7 +475,7 @@ def mongodb_replies(data: bytes) -> None:
     whole, single = _heard(data, len(data) or 1), _heard(data, 1)
     assert whole == single
     with suppress(SaslError):
-        answer = parse_answer("saslStart", bson.decode_document(data[21:]))
+        answer = parse_mongodb_answer("saslStart", bson.decode_document(data[21:]))
         assert type(answer.conversation) is int
 
 
@@ -497,7 +513,11 @@ def _reply(reader: MongodbReplyReader, rest: Iterator[bytes]) -> object:
 
 def mongodb_exchange(data: bytes) -> None:
     document = bson.decode_document(data)
-    for parse in (lambda document: parse_start(document, "admin"), parse_continuation):
+    for parse in (
+        lambda document: parse_start(document, "admin"),
+        lambda document: parse_authenticate(document, "$external"),
+        parse_continuation,
+    ):
         with suppress(SaslError):
             assert len(parse(document).payload.data) <= len(data)
 
@@ -822,6 +842,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "redirect-request": redirect_request,
     "redirect-uri": redirect_uri,
     "discovery": discovery,
+    "external": external_message,
     "gs2": gs2,
     "hash-text": hash_text,
     "http-address": http_address,
@@ -864,6 +885,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "smtp-lines": smtp_lines,
     "smtp-replies": smtp_replies,
     "smtp-server": smtp_server,
+    "subject": subject,
     "token-response": token_response,
     "token": token,
     "user-name": user_name,

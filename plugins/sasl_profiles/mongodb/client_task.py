@@ -29,7 +29,7 @@ from sasl_profiles.mongodb.events import (
     Login,
     ProvidersGiven,
 )
-from sasl_profiles.mongodb.exchange import EXTERNAL
+from sasl_profiles.mongodb.exchange import EXTERNAL, SASL_NAMES, X509
 from sasl_profiles.mongodb.names import another_database, as_text, parse_roles
 from sasl_tls.driver import Driver
 from sasl_tokens.bson import encode_document
@@ -159,9 +159,14 @@ class ClientTask:
             facts = self._facts()
             facts["success_data"] = event.success_data
             facts["properties"] = (ROLES,)
+            if event.mechanism == X509:
+                self._owner.check_certificate(facts)
+                # MongoDB knows the owners of certificates by name; its authority vouches for more.
+                facts["need_account"] = True
             session = server.session(**facts)
             self._exchange = server, session
-            self._go_on(server, session, await session.start(event.mechanism, event.payload))
+            name = SASL_NAMES.get(event.mechanism, event.mechanism)
+            self._go_on(server, session, await session.start(name, event.payload))
         except SaslError as error:
             self._fail(error)
 
@@ -176,6 +181,8 @@ class ClientTask:
 
     def _go_on(self, server: Server, session: ServerSession, reply: Reply) -> None:
         if not reply.done:
+            if session.mechanism == SASL_NAMES[X509]:
+                raise MechanismError("EXTERNAL has one message here, and a plugin's has more")
             self._machine.challenge(reply.data or b"")
             return
         try:
@@ -207,6 +214,11 @@ class ClientTask:
             raise MechanismError("MongoDB's protocol carries no security layer; use TLS")
         owner, name, database = self._owner, session.authzid, self._database
         valid = session.valid
+        owner_of_certificate = session.mechanism == SASL_NAMES[X509]
+        if owner_of_certificate and session.authid != name:
+            raise AuthenticationError(
+                result=Result.NOAUTHZ, detail="the user is not the subject of the certificate"
+            )
         # A token has a namespace; it is the only one that has.
         given = session.properties.get(DATABASE)
         if given:
@@ -232,7 +244,8 @@ class ClientTask:
             name = user.name
         administrator = (database, name) in owner.administrators
         roles = parse_roles(session.properties.get(ROLES), name)
-        return Login(name, database, roles, administrator, valid)
+        renewable = not owner_of_certificate
+        return Login(name, database, roles, administrator, valid, renewable)
 
     def _fail(self, error: SaslError) -> None:
         self._drop_exchange()
@@ -292,6 +305,8 @@ def connection_facts(beneath: TransportFacts) -> ConnectionFacts:
         "initial_response": True,
         "channel_bindings": _NO_BINDING,
         "external_ssf": beneath.external_ssf,
+        "external_id": beneath.external_id,
+        "external_until": beneath.external_until,
         "remote": beneath.remote,
         "local": beneath.local,
     }

@@ -28,7 +28,9 @@ from sasl_profiles.mongodb.events import (
 )
 from sasl_profiles.mongodb.exchange import (
     CONVERSATION,
+    EXTERNAL,
     MECHANISMS,
+    parse_authenticate,
     parse_continuation,
     parse_start,
 )
@@ -99,11 +101,15 @@ class MongodbConnection(Conversation):
     def _command(self, request: Request) -> None:
         name = _name(request.body)
         known = self._COMMANDS.get(name)
-        if request.database is not None and name not in _HELLOS:
+        lapsed = self._lapsed()
+        if lapsed and self.login is not None and not self.login.renewable:
+            # The next connection has the next certificate, and its handshake says what is wrong.
+            self.give_up()
+        elif request.database is not None and name not in _HELLOS:
             self._refuse(codes.ONLY_HELLO)
         elif self.login is None and (known is None or known.needs_login):
             self._refuse(codes.UNAUTHORIZED_COMMAND)
-        elif self._lapsed() and (known is None or known.needs_valid):
+        elif lapsed and (known is None or known.needs_valid):
             self._refuse(codes.REAUTHENTICATE)
         elif known is None:
             self._foreign(name, request)
@@ -178,11 +184,13 @@ class MongodbConnection(Conversation):
         ]
 
     def _speculate(self, document: _Document, answer: dict[str, object]) -> None:
-        database = document.get("db")
+        whole = "authenticate" in document
+        # Drivers name no database there: the owners of certificates are in one.
+        database = document.get("db", EXTERNAL if whole else None)
         try:
-            if "saslStart" not in document or not isinstance(database, str):
+            if (whole is ("saslStart" in document)) or not isinstance(database, str):
                 raise PeerError("no saslStart with its database", code="bad-value")
-            start = parse_start(document, database)
+            start = (parse_authenticate if whole else parse_start)(document, database)
         except PeerError:
             # Whatever it was that the client speculated on, it tries again by itself.
             self._send(answer)
@@ -190,6 +198,12 @@ class MongodbConnection(Conversation):
             self._start(start, answer)
 
     def _sasl_start(self, document: _Document) -> None:
+        self._begin(document, parse_start)
+
+    def _authenticate(self, document: _Document) -> None:
+        self._begin(document, parse_authenticate)
+
+    def _begin(self, document: _Document, parse: Callable[[_Document, str], Start]) -> None:
         if self._underway is not None and not self._underway.speculative:
             # Both are over: who knows whose message the next one would be.
             self._spoil(codes.OUT_OF_ORDER)
@@ -197,7 +211,7 @@ class MongodbConnection(Conversation):
             database = document.get("$db")
             if not isinstance(database, str):
                 raise PeerError("no database", code="bad-value")
-            self._start(parse_start(document, database), None)
+            self._start(parse(document, database), None)
 
     def _start(self, start: Start, hello: dict[str, object] | None) -> None:
         """Begin an exchange; a speculative one that was under way is over.
@@ -206,7 +220,7 @@ class MongodbConnection(Conversation):
         """
         was_underway = self._underway is not None
         self._begin_auth(start, hello)
-        if start.mechanism in MECHANISMS:
+        if start.known:
             self._pending = AuthStarted(
                 start.mechanism, start.payload.data, start.database, start.skip_empty
             )
@@ -273,6 +287,7 @@ class MongodbConnection(Conversation):
     _COMMANDS: ClassVar[Mapping[str, _Known]] = {
         **dict.fromkeys(_HELLOS, _Known(_hello_command, needs_valid=False, answered=True)),
         "saslStart": _Known(_sasl_start, needs_valid=False, answered=True),
+        "authenticate": _Known(_authenticate, needs_valid=False, answered=True),
         "saslContinue": _Known(_sasl_continue, needs_valid=False, answered=True),
         "logout": _Known(_logout, needs_valid=False),
         "endSessions": _Known(_nothing, needs_valid=False),

@@ -58,7 +58,8 @@ class Login:
 
     `database`: where the user is at home, "$external" for one of an identity provider.
     `roles`: role and database of each. `administrator`: may replace the identity providers.
-    `valid`: whether the login still stands.
+    `valid`: whether the login still stands. `renewable`: whether the client can log in again on
+    the same connection once it does not.
     """
 
     user: str
@@ -66,6 +67,7 @@ class Login:
     roles: tuple[tuple[str, str], ...] = ()
     administrator: bool = False
     valid: Callable[[], bool] = attrs.field(default=lambda: True, repr=False)
+    renewable: bool = True
 
 
 @record
@@ -87,7 +89,8 @@ class Command:
 class AuthStarted:
     """The client begins an exchange; one that was under way is over.
 
-    `success_data`: it takes the mechanism's last data together with the success.
+    `mechanism`: as MongoDB calls it. `success_data`: it takes the mechanism's last data together
+    with the success.
     """
 
     mechanism: str

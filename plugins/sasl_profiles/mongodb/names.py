@@ -38,7 +38,7 @@ def check_database(name: str) -> str:
         UsageError: MongoDB has no such database, or it is none of users that are kept here.
     """
     if name == EXTERNAL:
-        raise UsageError("its users are those of PLAIN and MONGODB-OIDC")
+        raise UsageError("its users are those of PLAIN, MONGODB-OIDC and MONGODB-X509")
     if not name or not name.isprintable() or not _NEVER.isdisjoint(name):
         raise UsageError('a database has a name that can be printed, without any of /\\. "$@')
     if len(name.encode("utf-8", "surrogatepass")) > DATABASE_LIMIT:

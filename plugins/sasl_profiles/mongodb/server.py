@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from sasl_core.plugin import (
     AuthenticationError,
@@ -26,7 +26,7 @@ from sasl_core.plugin import (
 )
 from sasl_profiles.mongodb.client_task import ClientTask, connection_facts
 from sasl_profiles.mongodb.events import Command, Limits
-from sasl_profiles.mongodb.exchange import EXTERNAL, MECHANISMS
+from sasl_profiles.mongodb.exchange import EXTERNAL, MECHANISMS, SASL_NAMES, X509
 from sasl_profiles.mongodb.names import ADMIN, another_database, check_database, parse_user
 from sasl_profiles.mongodb.options import MongodbOptions
 from sasl_profiles.mongodb.room import rank
@@ -47,6 +47,9 @@ __all__ = ["CommandHandler", "MongodbServer"]
 CommandHandler: TypeAlias = Callable[[Command], Awaitable[Mapping[str, object] | bytes]]
 """Answers a command: with a document, as a mapping or as BSON."""
 
+STRONG: Final = 256
+"""Bits of a connection that nobody would call weak."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -57,12 +60,13 @@ class MongodbServer(StreamServer[ClientTask]):
 
     `server`: whose users they are; it stays open when this is closed. `databases`: the
     database of SCRAM's users -> the Server that knows them, whose realm is its name; by
-    default `server` itself at `admin`. Users of PLAIN and MONGODB-OIDC are at "$external", and
-    `server` knows them. `administrators`: who may replace the identity providers, each as
-    DATABASE.USER, as in "admin.tim" or "$external.okta/tim". `tls`: speak TLS with this, from
-    the first octet. `on_command`: answers the commands that are not known here, of clients that
-    are logged in; without it they are refused. `limits`: of each client. `max_connections`:
-    beyond it a client that is not logged in makes room, as `sasl_profiles.mongodb.room` says.
+    default `server` itself at `admin`. Users of PLAIN, MONGODB-OIDC and MONGODB-X509 are at
+    "$external", and `server` knows them. `administrators`: who may replace the identity
+    providers, each as DATABASE.USER, as in "admin.tim" or "$external.okta/tim". `tls`: speak TLS
+    with this, from the first octet. `on_command`: answers the commands that are not known here,
+    of clients that are logged in; without it they are refused. `limits`: of each client.
+    `max_connections`: beyond it a client that is not logged in makes room, as
+    `sasl_profiles.mongodb.room` says.
 
     Raises:
         UsageError: a database cannot be one of users, or an administrator is no user of one.
@@ -124,7 +128,7 @@ class MongodbServer(StreamServer[ClientTask]):
         """What any user can log in by on a connection of which these facts are known."""
         servers = {self.server, *self.databases.values()}
         offered = {name for server in servers for name in _offer(server, facts)}
-        return tuple(name for name in MECHANISMS if name in offered)
+        return tuple(name for name in MECHANISMS if SASL_NAMES.get(name, name) in offered)
 
     def server_for(self, mechanism: str, database: str) -> Server:
         """The Server that knows the users of `database` who log in by `mechanism`.
@@ -139,6 +143,22 @@ class MongodbServer(StreamServer[ClientTask]):
             _log.info("%s", problem)
             raise AuthenticationError(detail=problem)
         return server
+
+    def check_certificate(self, facts: ConnectionFacts) -> None:
+        """Whether whoever comes over such a connection has shown a certificate.
+
+        Where nobody could log in by one, whatever it is, that is not the reason.
+
+        Raises:
+            AuthenticationError: there is none, and with one there would be a way.
+        """
+        if facts.get("external_id"):
+            return
+        ideal: ConnectionFacts = {**facts, "external_id": "somebody", "external_ssf": STRONG}
+        if SASL_NAMES[X509] in _offer(self.server, ideal):
+            problem = "the client has shown no certificate that names anybody"
+            _log.info("no login by %s: %s", X509, problem)
+            raise AuthenticationError(detail=problem)
 
     def external_problem(self, name: str) -> str | None:
         """Why a user of the stores cannot be `name` at "$external"; None: there is no reason.

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 from sasl_core.plugin import MechanismError, PeerError, SaslError, UsageError, record
 from sasl_profiles.mongodb import codes
 from sasl_profiles.mongodb.events import CLOSED
-from sasl_profiles.mongodb.exchange import result
+from sasl_profiles.mongodb.exchange import authenticated, result
 from sasl_profiles.mongodb.wire import Request, RequestReader, format_msg, format_reply
 from sasl_tokens.bson import encode_document
 
@@ -60,11 +60,12 @@ class State(Enum):
 class Underway:
     """An exchange that goes on. `speculative`: it began inside of a hello.
 
-    `as_text`: its last message had its payload as text.
+    `as_text`: its last message had its payload as text. `whole`: it has one answer, who is in.
     """
 
     as_text: bool
     speculative: bool
+    whole: bool = False
 
 
 class Conversation(ABC):
@@ -139,6 +140,8 @@ class Conversation(ABC):
     def challenge(self, data: bytes) -> None:
         """Answer an exchange's event: it goes on with this challenge."""
         underway = self._expect_auth()
+        if underway.whole:
+            raise UsageError("an authenticate cannot be answered by a challenge")
         self._finish_auth(result(data, done=False, as_text=underway.as_text))
 
     def auth_succeeded(self, login: Login, data: bytes | None = None) -> None:
@@ -147,7 +150,10 @@ class Conversation(ABC):
         self.login = login
         self._underway = None
         self._auth_failures = 0
-        self._finish_auth(result(data or b"", done=True, as_text=underway.as_text))
+        if underway.whole:
+            self._finish_auth(authenticated(login.user, login.database))
+        else:
+            self._finish_auth(result(data or b"", done=True, as_text=underway.as_text))
 
     def auth_failed(self, error: SaslError) -> None:
         """Answer an exchange's event: the client is refused; the session can be closed at once.
@@ -225,7 +231,7 @@ class Conversation(ABC):
 
     def _begin_auth(self, start: Start, hello: dict[str, object] | None) -> None:
         """An exchange begins, inside of this hello if there is one."""
-        self._underway = Underway(start.payload.as_text, hello is not None)
+        self._underway = Underway(start.payload.as_text, hello is not None, start.whole)
         self._hello = hello
         self._state = State.WAIT_AUTH
 

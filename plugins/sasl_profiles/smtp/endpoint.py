@@ -28,6 +28,8 @@ def connection_facts(
         "initial_response": True,
         "channel_bindings": bindings,
         "external_ssf": beneath.external_ssf,
+        "external_id": beneath.external_id,
+        "external_until": beneath.external_until,
         "remote": beneath.remote,
         "local": beneath.local,
     }
