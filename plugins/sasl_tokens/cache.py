@@ -2,7 +2,8 @@
 
 Invariants:
 - The source is asked by one login at a time, and not sooner than 100 ms after it was left;
-  who wants the same meanwhile gets what that login gets.
+  who wants the same meanwhile gets what that login gets. A source that exceeds its deadline
+  is taken for hung: the next login asks it beside that call.
 - A refusal is of one token that was kept, and drops that one only: it is marked, whatever has
   taken its place since. So a late refusal of an old token does not drop the new one.
 - Of a person's token, the access token goes first, then the refresh token, then the person is
@@ -120,6 +121,8 @@ class TokenCache:
             outcome = yield from self._flight.join(
                 partial(self._lead, source, request, entry, asked, own, ask),
                 max(0.0, end - self._monotonic()),
+                # One call of a source that hangs for ever must not end all logins.
+                stale_after=request.deadline + GRACE,
             )
             if own:
                 raise own.pop()

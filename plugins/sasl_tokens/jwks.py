@@ -5,19 +5,21 @@ same body serves every driver. Invariants:
 
 - Keys are replaced as a whole by a set that was read to its end; a failure changes nothing.
 - Whoever needs keys at the same time shares one load. A key identifier that is not known causes
-  a load only if the last attempt is long enough ago, however many ask.
+  a load only if the last attempt is long enough ago, however many ask (`sasl_tokens.loads`).
+- Only the newest load touches anything; one that is taken up again after another began does not.
 - `generation` counts up when a key that was known is another or gone. It never counts down.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sasl_core.plugin import BackendError, UsageError, printable
 from sasl_tokens.discovery import discover, fetch, json_body, time_left
 from sasl_tokens.errors import TokenError
 from sasl_tokens.jwk import JWKSet
+from sasl_tokens.loads import Loads
 from sasl_tokens.urls import check_url
 from sasl_tokens.validator import JWSValidator
 
@@ -30,17 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["JWKManager"]
 
-ABANDONED_QUIET: Final = 0.1
-"""After a load that nobody waited for until its end, the next one begins so many seconds later;
-twice as many after each other one in a row, up to the deadline of a load or the quiet after one
-that failed. Who wants a key waits for the next: whoever begins loads and goes away must not have
-others refused, nor have the issuer asked without end."""
 
-FAILED_QUIET: Final = 1.0
-"""For how long a failed load counts as an attempt while there has never been a key, in seconds."""
-
-
-class JWKManager:
+class JWKManager(Loads):
     """Keys of an issuer by their identifiers, each ready to check signatures.
 
     By `issuer`, whose discovery document says where the keys are, or by `jwks_uri` directly.
@@ -69,8 +62,6 @@ class JWKManager:
             UsageError: neither an issuer nor an address of keys was given.
             UrlProblem: an address is none that may be asked.
         """
-        from sasl_core.plugin import Flight
-
         if issuer is None and jwks_uri is None:
             raise UsageError("a JWKManager needs an issuer or a jwks_uri")
         for url, what in ((issuer, "the issuer"), (jwks_uri, "the address of the keys")):
@@ -80,26 +71,12 @@ class JWKManager:
         self.jwks_uri = jwks_uri
         self.ca_file = ca_file
         self.allow_loopback_http = allow_loopback_http
-        self.poll = poll
-        self.quiesce = quiesce
-        self.deadline = deadline
-        self.clock = clock
-        self._monotonic = monotonic
+        super().__init__(poll, quiesce, deadline, clock, monotonic)
         self.log = log
         self._validators: Mapping[str, JWSValidator] = {}
         self._skipped: Mapping[str, str] = {}
         self._generation = 0
         self._listeners: tuple[Callable[[], None], ...] = ()
-        # Whoever loads may have to breathe first; a driver may leave him there and say nothing.
-        self._flight: Flight[bool] = Flight(2 * deadline + 1)
-        self._loading = False
-        self._ended = 0  # attempts that came to an end, good or bad
-        self._loaded = False
-        self._failed = False  # the last of them
-        self._attempted: float | None = None
-        self._quiet_until = float("-inf")
-        # Of the attempts that were given up in a row: for how long the last has the next wait.
-        self._backoff = 0.0
 
     # --- the keys -------------------------------------------------------------------------
 
@@ -133,22 +110,6 @@ class JWKManager:
             return TokenError("token-key-unfit", reason)
         return TokenError("token-key-unknown", f"the issuer has no key {printable(kid)!r}")
 
-    # --- when -----------------------------------------------------------------------------
-
-    def due(self, now: float) -> bool:
-        """Whether it is time for a poll; after one that failed, sooner than usual."""
-        if self.poll <= 0:
-            return False
-        last = self._attempted
-        wait = min(self.poll, self.quiesce) if self._failed else self.poll
-        # A clock that was set back must not stop the polling.
-        return last is None or not 0 <= now - last < wait
-
-    def _quiet(self) -> bool:
-        """Whether the last attempt is too recent for another."""
-        last = self._attempted
-        return last is not None and last <= self.clock() < self._quiet_until
-
     # --- loading --------------------------------------------------------------------------
 
     def refresh(self) -> Needs[None]:
@@ -157,7 +118,11 @@ class JWKManager:
         Raises:
             BackendError: they cannot be had; the old ones are kept.
         """
-        _ = yield from self._flight.join(self._attempt, self._patience)
+        ended, end = self._ended, self._monotonic() + self._patience
+        while not (yield from self._shared(self._attempt, end)):
+            # Somebody led who then had no reason to load, or this load was overtaken.
+            if self._ended != ended and not self._failed:
+                return
 
     def just_in_time(self, kid: str) -> Needs[JWSValidator]:
         """The validator with this key; if it is not known, the keys are loaded if it is time to.
@@ -171,20 +136,27 @@ class JWKManager:
         known = self._validators.get(kid)
         if known is not None:
             return known
-        ended = self._ended
-        # Whoever waits for a load already takes it over first.
-        yield from self._breathe()
-        if self._loading or self._backoff or not self._quiet():
+        ended, arrived = self._ended, self.clock()
+        end = self._monotonic() + self._patience
+        # Somebody else's attempt may end meanwhile: one is enough for both.
+        while self._ended == ended and (
+            self._loading is not None or self._backoff or not self._quiet(self.clock())
+        ):
+            given_up = self._given_up
+            if self._loading is None:
+                # Nobody holds others up meanwhile: who leads, loads.
+                yield from self._breathe(arrived)
 
-            def attempt() -> Needs[bool]:
-                # Somebody else's attempt may have ended since: one is enough for both.
-                if self._ended != ended:
+            def attempt(given_up: int = given_up) -> Needs[bool]:
+                if self._ended != ended or self._given_up != given_up:
                     yield from ()
-                    return True
-                yield from self._breathe()
+                    return False
                 return (yield from self._attempt())
 
-            _ = yield from self._flight.join(attempt, self._patience)
+            if not (yield from self._shared(attempt, end)) and self._monotonic() > end:
+                raise BackendError(
+                    code="timeout", detail=f"waited for the keys of {self._whose} in vain"
+                )
         known = self._validators.get(kid)
         if known is not None:
             return known
@@ -194,54 +166,35 @@ class JWKManager:
             )
         raise self.unknown(kid)
 
-    def _breathe(self) -> Needs[None]:
-        """Let the time pass for which a load that was given up keeps the next one back."""
-        if self._backoff and self._quiet():
-            from sasl_core.plugin import pause
-
-            yield from pause(min(self._backoff, self._quiet_until - self.clock()))
-
-    @property
-    def _patience(self) -> float:
-        """How long to wait for who loads: he may have to breathe before, and so may who takes
-        over from him.
-        """
-        return self.deadline + 2 * self._backoff
-
-    @property
-    def _failed_quiet(self) -> float:
-        """For how long a load that failed has the next one wait."""
-        return self.quiesce if self._loaded else min(self.quiesce, FAILED_QUIET)
-
     @property
     def _whose(self) -> str:
         return printable(self.issuer if self.issuer is not None else self.jwks_uri)
 
     def _attempt(self) -> Needs[bool]:
+        """Load the keys; False: another load began meanwhile, and this one changed nothing."""
         begin = self.clock()
-        self._attempted = begin
-        self._loading = True
+        self._began = self._monotonic()
+        mine = self._loading = object()
         failed: bool | None = None
         try:
-            yield from self._load_all()
+            response = yield from self._fetched()
+            if self._loading is not mine:
+                return False
+            self._take(response)
             failed = False
         except Exception:
             failed = True
             raise
         finally:
-            self._loading = False
-            if failed is None:
-                longest = min(self.deadline, self._failed_quiet)
-                self._backoff = min(2 * self._backoff or ABANDONED_QUIET, longest)
-                self._quiet_until = self.clock() + self._backoff
-            else:
-                self._backoff = 0.0
-                self._quiet_until = begin + self._failed_quiet
-                self._failed = failed
-                self._ended += 1
+            if self._loading is mine:
+                self._loading = None
+                if failed is None:
+                    self._abandon()
+                else:
+                    self._end(begin, failed=failed)
         return True
 
-    def _load_all(self) -> Needs[None]:
+    def _fetched(self) -> Needs[HttpResponse]:
         begin = self._monotonic()
         url = self.jwks_uri
         if url is None:
@@ -262,14 +215,22 @@ class JWKManager:
             url, what="the address of the keys", allow_loopback_http=self.allow_loopback_http
         )
         left = time_left(begin, self.deadline, self._monotonic, url)
-        self.load((yield from fetch(url, left, self.ca_file, cleartext=cleartext)))
+        return (yield from fetch(url, left, self.ca_file, cleartext=cleartext))
 
     def load(self, response: HttpResponse) -> None:
         """Take over the keys of a response to a request for a key set.
 
+        It is an attempt like any other, and overtakes a load that is under way.
+
         Raises:
             BackendError: it is not one; the keys are as before.
         """
+        begin = self.clock()
+        self._take(response)
+        self._loading = None
+        self._end(begin, failed=False)
+
+    def _take(self, response: HttpResponse) -> None:
         found = JWKSet.parse(json_body(response, "the key set"))
         skipped = dict(found.skipped)
         validators: dict[str, JWSValidator] = {}
@@ -281,11 +242,6 @@ class JWKManager:
         self._warn(skipped)
         before, self._validators, self._skipped = self._validators, validators, skipped
         self._loaded = True
-        if not self._loading:  # whoever does the I/O without `refresh` has made an attempt too
-            self._attempted = self.clock()
-            self._quiet_until = self._attempted + self.quiesce
-            self._backoff = 0.0
-            self._failed = False
         if any(
             kid not in validators or not _same(validator.key, validators[kid].key)
             for kid, validator in before.items()

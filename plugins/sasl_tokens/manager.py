@@ -222,7 +222,11 @@ class IDPManager:
             provider = roster.find(peeked.issuer, peeked.audiences)
             if provider.refresher.polls:
                 yield from self._polling.in_place(provider.refresher)
-            bearer = yield from provider.validate(peeked)
+            try:
+                bearer = yield from provider.validate(peeked)
+            finally:
+                if provider.refresher.keys.abandoned:
+                    self._polling.drive()
             # While keys were fetched another configuration may have come.
             if self._roster is roster:
                 if plain_names:

@@ -1,7 +1,8 @@
 """When keys are fetched although nobody needs new ones: every `JWKSPollSecs` of their issuer.
 
 The core runs periodic work where it can: in asyncio, or by a thread in the background. Where it
-cannot, the login that finds a poll overdue makes it, and no login waits for another's.
+cannot, the login that finds a poll overdue makes it, and no login waits for another's. Whoever
+drives polls also makes the load that logins began and left: it cannot be left again.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ __all__ = ["Polling"]
 LONGEST_TICK: Final = 5.0
 """Most seconds between two looks whether a poll is due."""
 
-UNDRIVEN: Final = 15.0
-"""After how many seconds without such a look logins see to polls themselves. More than a tick
-and the deadline of a fetch."""
+ABANDONED_TICK: Final = 1.0
+"""The same, once logins have begun a load and left."""
 
 
 class Polling:
@@ -44,10 +44,14 @@ class Polling:
 
     def drive(self) -> None:
         """Register the periodic work, often enough for the shortest interval there is now."""
-        polls = [each.polls for each in self._refreshers() if each.polls]
-        if not polls or self._every is None:
+        ticks = [
+            min(ABANDONED_TICK if each.keys.abandoned else LONGEST_TICK, each.polls or LONGEST_TICK)
+            for each in self._refreshers()
+            if each.polls or each.keys.abandoned
+        ]
+        if not ticks or self._every is None:
             return
-        tick = min(LONGEST_TICK, *polls)
+        tick = min(ticks)
         # What was registered before stays, and finds nothing to do when both are at it.
         if not self._tick or tick < self._tick:
             self._tick = tick
@@ -63,9 +67,18 @@ class Polling:
         self._driven_at = self._clock()
 
     def overdue(self, keys: JWKManager, now: float) -> bool:
-        """Whether a poll is due and nobody looks after polls."""
+        """Whether a poll is due and nobody looks after polls, nor is about to make this one."""
+        if not keys.due(now) or keys.busy(now):
+            return False
         driven = self._driven_at
-        return keys.due(now) and (driven is None or not 0 <= now - driven < UNDRIVEN)
+        return driven is None or not 0 <= now - driven < self._undriven
+
+    @property
+    def _undriven(self) -> float:
+        """After how many seconds without a look logins see to polls themselves: those between
+        two looks, and the longest that one issuer takes.
+        """
+        return LONGEST_TICK + max((each.keys.longest for each in self._refreshers()), default=0.0)
 
     def in_place(self, refresher: IDPJWKSRefresher) -> Needs[None]:
         """For a login: make the poll if it is overdue.

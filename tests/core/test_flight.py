@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Generator
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from sasl_core import BackendError, Blocking, NeedCall, PeerError
 from sasl_core.plugin import Flight, Needs, pause
+from sasl_core.runners.flight import _wake
 
 
 class Work:
@@ -247,3 +250,54 @@ def test_the_collector_may_close_a_leader_under_the_lock() -> None:
     thread.start()
     thread.join(5)
     assert done == ["value"]
+
+
+def test_those_who_wait_take_over_what_nobody_goes_on_with() -> None:
+    """Whoever came before the work was stale does not wait to the end of their patience."""
+    work, flight = Work(), Flight[object](stale_after=0.05)
+    leader: Any = flight.join(work, 5)
+    next(leader)
+    work.gate.set()
+    began = time.monotonic()
+    assert run(flight.join(work, 5)) == "value"
+    assert 0.04 < time.monotonic() - began < 4
+    assert asyncio.run(run_async(flight.join(work, 5))) == "value"
+    assert work.times == 3
+    leader.close()
+
+
+def test_who_has_waited_leaves_nothing_behind() -> None:
+    """Nothing of a task, of its loop or of a thread is kept by work that goes on for ever."""
+    work, flight = Work(), Flight[object]()
+    leader: Any = flight.join(work, 5)
+    next(leader)
+
+    async def main() -> weakref.ref[Any]:
+        bodies = [run_async(flight.join(work, wait)) for wait in (0.0, 0.01, 0.01)]
+        found = await asyncio.gather(*bodies, return_exceptions=True)
+        assert {type(error) for error in found} == {BackendError}
+        cancelled = asyncio.create_task(run_async(flight.join(work, 5)))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        assert isinstance(
+            (await asyncio.gather(cancelled, return_exceptions=True))[0], BaseException
+        )
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())
+    with pytest.raises(BackendError):
+        run(flight.join(work, 0.01))
+    gc.collect()
+    assert loop() is None
+    assert flight._run is not None
+    assert flight._run.waiting == {}
+    leader.close()
+
+
+def test_a_loop_that_was_closed_keeps_nobody_from_landing() -> None:
+    """It is not woken, and whoever did the work hears nothing of it."""
+    loop = asyncio.new_event_loop()
+    woken: asyncio.Future[None] = loop.create_future()
+    loop.close()
+    _wake(loop, woken)
+    assert not woken.done()

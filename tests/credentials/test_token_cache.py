@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
+from attrs import evolve
 
 from sasl_core import (
     AuthenticationError,
@@ -368,6 +369,22 @@ def test_a_login_that_is_given_up_is_followed_by_one_that_waits() -> None:
     assert isinstance(waiting, NeedCall)
     first.close()
     assert went_on(second, waiting).token == "token-1"
+
+
+def test_a_source_that_hangs_once_does_not_end_all_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its deadline the next login asks it again; who waited then has that login's token."""
+    monkeypatch.setattr("sasl_tokens.cache.GRACE", 0.01)
+    cache, source = fresh_cache(), Slow()
+    request = evolve(MINE, deadline=0.02)
+    hanging = cache.obtain(source, request, ask=True)
+    _ = next(hanging)
+    time.sleep(0.04)
+    for _ in range(2):
+        assert run(cache.obtain(source, request, ask=True)) is not None
+    assert len(source.requests) == 1
+    hanging.close()
+    assert run(cache.obtain(source, request, ask=True)) is not None
+    assert len(source.requests) == 1
 
 
 def test_who_waits_for_another_users_token_then_asks_for_its_own() -> None:

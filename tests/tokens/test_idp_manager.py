@@ -759,6 +759,34 @@ def test_a_driver_that_has_stopped_is_replaced_by_logins(of: Any, clock: Ticking
     assert of.fetches == 3
 
 
+def test_no_login_waits_for_anothers_poll(
+    of: Any, clock: Ticking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a poll is under way, and a moment after one that was left; a poll that a driver let
+    lie for longer than a load may take does not stop the polling.
+    """
+    idp, token = made(of, table(of, JWKSPollSecs=60)), of.sign(groups=[])
+    _ = login(idp, token, of)
+    clock.tick(61)
+    polling: Any = idp.authenticate(token)
+    assert type(next(polling)) is NeedHttp
+    _ = at_once(idp, token)
+    polling.close()
+    _ = at_once(idp, token)
+    clock.tick(0.2)
+    _ = login(idp, token, of)
+    assert of.fetches == 2
+    clock.tick(61)
+    monkeypatch.setattr("sasl_tokens.loads.GRACE", 0.02 - 10)
+    lying: Any = idp.authenticate(token)
+    assert type(next(lying)) is NeedHttp
+    time.sleep(0.03)
+    overdue: Any = idp.authenticate(token)
+    assert type(next(overdue)) is NeedHttp
+    overdue.close()
+    lying.close()
+
+
 def test_a_login_whose_poll_fails_goes_on(
     of: Any, clock: Ticking, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -667,6 +668,59 @@ def test_a_login_joins_a_load_that_was_ordered(issuer: FakeIssuer, clock: Tickin
         login.send(wait.function())
     assert done.value.value.key.kid == new.kid
     assert issuer.fetches == 2
+
+
+@pytest.mark.parametrize("first", ["older", "newer"])
+def test_an_older_load_that_is_taken_up_again_changes_nothing(
+    issuer: FakeIssuer, clock: Ticking, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Once another has begun beside it, its keys are not taken over, nor does its end count."""
+    monkeypatch.setattr("sasl_tokens.loads.GRACE", 0.0)
+    manager = JWKManager(jwks_uri=issuer.jwks_uri, deadline=0.05, poll=60.0, clock=clock)
+    older: Any = manager.refresh()
+    need = next(older)
+    withdrawn = issuer.http(need.request)
+    new = issuer.rotate()
+    time.sleep(0.06)
+    newer: Any = manager.refresh()
+    need = next(newer)
+    assert isinstance(need, NeedHttp)
+    answer = issuer.http(need.request)
+    if first == "older":
+        wait = older.send(withdrawn)
+        assert isinstance(wait, NeedCall)
+        assert manager.due(clock())
+        with pytest.raises(StopIteration):
+            newer.send(answer)
+        with pytest.raises(StopIteration):
+            older.send(wait.function())
+    else:
+        with pytest.raises(StopIteration):
+            newer.send(answer)
+        with pytest.raises(StopIteration):
+            older.send(withdrawn)
+    assert manager.key_ids == (new.kid,)
+    assert not manager.due(clock())
+
+
+def test_an_older_load_that_is_given_up_or_fails_counts_as_nothing(
+    issuer: FakeIssuer, clock: Ticking
+) -> None:
+    """What overtook it may be keys that the application brought."""
+    manager = JWKManager(jwks_uri=issuer.jwks_uri, poll=60.0, clock=clock)
+    for end in ("close", "throw"):
+        older: Any = manager.refresh()
+        assert isinstance(next(older), NeedHttp)
+        manager.load(json_response(issuer.key_set()))
+        if end == "close":
+            older.close()
+        else:
+            with pytest.raises(BackendError):
+                older.throw(BackendError(detail="refused"))
+        assert not manager.abandoned
+        assert not manager.due(clock() + 59)
+        assert failure(manager.just_in_time("k"), issuer).code == "token-key-unknown"
+    assert issuer.fetches == 0
 
 
 def test_threads_share_one_load(issuer: FakeIssuer) -> None:
