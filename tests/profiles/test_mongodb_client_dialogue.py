@@ -104,9 +104,59 @@ def test_a_message_that_is_too_long_is_not_sent() -> None:
 # --- octets ---------------------------------------------------------------------------------------
 
 
-def message(body: bytes) -> bytes:
-    """An OP_MSG."""
-    return struct.pack("<iiii", 21 + len(body), 9, 2, 2013) + bytes(5) + body
+def message(body: bytes, *, code: int = 2013, flags: int = 0, kind: int = 0) -> bytes:
+    """A reply to the second request."""
+    header = struct.pack("<iiii", 21 + len(body), 9, 2, code)
+    return header + struct.pack("<IB", flags, kind) + body
+
+
+GOOD = bson.encode({"ok": 1.0})
+
+
+def read(data: bytes) -> list[MongodbReply]:
+    """The replies in these octets."""
+    reader = ReplyReader()
+    reader.feed(data)
+    found: list[MongodbReply] = []
+    while (reply := reader.next_reply()) is not None:
+        found.append(reply)
+    assert len(reader) < 70_000
+    return found
+
+
+@pytest.mark.parametrize(
+    "data", [message(GOOD), message(GOOD + b"sum!", flags=1), message(GOOD, flags=1 << 16)]
+)
+def test_a_reply_is_one_document(data: bytes) -> None:
+    """A checksum is stepped over, and a flag that need not be known."""
+    assert read(data + data[:9]) == [MongodbReply(2, GOOD)]
+    assert read(data[:-1]) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        message(GOOD, code=1),
+        message(GOOD, code=2012),
+        message(GOOD, flags=2),
+        message(GOOD, flags=4),
+        message(GOOD, kind=1),
+        message(GOOD + b"\0\0"),
+        message(GOOD[:-1]),
+        message(GOOD, flags=1),
+        message(struct.pack("<i", 4)),
+        message(struct.pack("<i", -1) + b"\0"),
+        message(b""),
+        struct.pack("<i", 70_000),
+        struct.pack("<i", -1),
+        struct.pack("<i", 0),
+    ],
+)
+def test_what_is_no_reply(data: bytes) -> None:
+    """Nobody knows where the next one would begin."""
+    with pytest.raises(PeerError) as caught:
+        read(data)
+    assert caught.value.code == "frame"
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=80).map(message))
