@@ -9,8 +9,10 @@ Invariants: a handshake fails rather than begin with unread bytes; no more is ke
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final, cast
 
+from sasl_core.plugin import printable
 from sasl_tls.facts import transport_facts
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ CHUNK: Final = 16 * 1024
 """Most octets that are read at once."""
 
 TLS_SHUTDOWN_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class UnreadBytesError(Exception):
@@ -182,8 +186,17 @@ class ByteStream(asyncio.Protocol):
         *,
         timeout: float,  # noqa: ASYNC109 - as above.
     ) -> None:
-        """Put TLS beneath, as its server. Raises as `start_tls`."""
-        await self._upgrade(lambda: tls.accept(self.transport, self, timeout=timeout))
+        """Put TLS beneath, as its server. Raises as `start_tls`.
+
+        A handshake that fails is logged: to the client TLS may say why, to the administrator
+        nobody else does.
+        """
+        try:
+            await self._upgrade(lambda: tls.accept(self.transport, self, timeout=timeout))
+        except OSError as error:
+            reason = printable(error, 200) or type(error).__name__
+            _log.info("a client's TLS handshake failed: %s", reason)
+            raise
         self._client = tls.client(self.transport)
 
     async def _upgrade(self, begin: Callable[[], Awaitable[asyncio.Transport]]) -> None:

@@ -84,7 +84,7 @@ def smtp_login(port: int, tls: Tls, shown: Shown | None, **given: Any) -> str:
         assert "EXTERNAL" not in smtp.mechanisms
         smtp.starttls(context)
         offered = " ".join(smtp.mechanisms)
-        with ours.session(**{**smtp.facts(), **given}) as session:
+        with ours.session(**smtp.facts(), **given) as session:
             smtp.authenticate(session)
         return offered
 
@@ -151,6 +151,25 @@ def test_a_certificate_that_names_nobody_is_told(
             assert peer.ask(X509, "$external")["code"] == 18
         assert served.end(signal.SIGTERM) == 0
     assert "as good as none: its subject is empty" in served.log
+
+
+@pytest.mark.parametrize("library", ["ssl", "pyopenssl"])
+def test_a_certificate_that_is_not_believed_is_told(
+    sasl: Sasl, tls: Tls, authority: Authority, library: str
+) -> None:
+    """The client's handshake fails; the administrator reads of it."""
+    sasl.user("tim")
+    expired = authority.sign(days=(-2, -1)).client(tls.certificate)
+    more = options(sasl, tls, authority, "--tls-library", library)
+    with sasl.serving(*more, profile="mongodb") as served:
+        with (
+            pytest.raises((OSError, AssertionError)),
+            MongoPeer(("127.0.0.1", served.port), expired) as peer,
+        ):
+            peer.ask({"hello": 1})
+        assert served.end(signal.SIGTERM) == 0
+    assert "a client's TLS handshake failed: " in served.log
+    assert "certificate verify failed" in served.log
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,18 @@ TIM: Sequence[tuple[x509.ObjectIdentifier, str]] = (
 )
 """The subject `CN=Tim Smith,OU=Ops,O=Example\\, Inc.,C=DE`, as it stands in a certificate."""
 
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
 _PURPOSES = {
     "client": ExtendedKeyUsageOID.CLIENT_AUTH,
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -111,6 +123,14 @@ class Authority:
                 critical=False,
             )
         )
+        if ca:
+            # Python 3.13 has OpenSSL ask for what RFC 5280 section 4.2.1.3 demands of an authority.
+            usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+            builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+        if not list(subject):
+            # And of who has no subject (section 4.2.1.6).
+            names = x509.SubjectAlternativeName([x509.DNSName("nobody.example")])
+            builder = builder.add_extension(names, critical=True)
         if purpose is not None:
             builder = builder.add_extension(
                 x509.ExtendedKeyUsage([_PURPOSES[purpose]]), critical=False
