@@ -27,9 +27,17 @@ from browser import DESKTOP, PHONE, Browser, Page, Person, Script, Window
 from cli_runs import Sasl
 from mailhost import Authority, MailHost
 from mongodb_kit import MongoService
-from oidc_provider import ACCOUNTS, CLIENT, DEVICE, PERSON, OidcProvider, make_private_jwk
+from oidc_provider import (
+    ACCOUNTS,
+    AUDIENCE,
+    CLIENT,
+    DEVICE,
+    PERSON,
+    OidcProvider,
+    make_private_jwk,
+)
 from peers import Dialogue
-from sasl_core import AuthenticationError, Client, Result, Server, aio
+from sasl_core import AuthenticationError, BackendError, Client, Result, Server, aio
 from sasl_core.plugin import CredentialsPlug, TokenRequest
 from sasl_credentials import (
     AuthorizationCode,
@@ -195,8 +203,13 @@ def _log_in_async(
 
 
 def person_options(provider: OidcProvider) -> dict[str, Any]:
-    """What both sources have to be told to go there."""
-    return {"client_id": PERSON, "scope": SCOPE, "ca_file": Path(provider.ca_file)}
+    """What both sources are told to go there, and whom the token is for (RFC 8707)."""
+    return {
+        "client_id": PERSON,
+        "scope": SCOPE,
+        "resource": (AUDIENCE,),
+        "ca_file": Path(provider.ca_file),
+    }
 
 
 def code_options(provider: OidcProvider, **more: Any) -> AuthorizationCodeOptions:
@@ -329,6 +342,27 @@ def test_a_refused_consent_is_a_refusal(
     assert provider.count("/token") == tokens
     assert pages[0].title == "The login did not work"
     assert pages[0].text.startswith(pages[0].title)
+
+
+def test_the_providers_no_is_told(
+    provider: OidcProvider, person: Callable[..., Person], log_in: LogIn
+) -> None:
+    """Whom it makes no tokens for it sends back at once, and of its words the code is told."""
+    pages: list[Page] = []
+
+    def script(browser: Browser, url: str) -> None:
+        browser.goto(url)
+        pages.append(browser.read())
+
+    ada = person(script)
+    options = code_options(provider, resource=("urn:somebody:else",))
+    source = AuthorizationCode(options, open_browser=ada.open)
+    with pytest.raises(BackendError) as caught:
+        log_in(provider, source, "MONGODB-OIDC")
+    ada.done()
+    assert caught.value.detail == "the provider said invalid_target"
+    assert not caught.value.temporary
+    assert pages[0].title == "The login did not work"
 
 
 def test_a_mixed_up_response_is_refused(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, Self
@@ -72,7 +73,8 @@ class NodeProgram:
         """End it, by force where it does not by itself."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(SECONDS)
         except subprocess.TimeoutExpired:
@@ -98,6 +100,8 @@ class NodeProgram:
         except Empty:
             line = ""
         if not line:
+            # What it may still say would be taken for the answer to something else.
+            self._process.kill()
             raise AssertionError(f"{self._script} says nothing:\n{self.log()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
