@@ -25,7 +25,7 @@ from sasl_tls import ServerTls
 DATABASE = "mongodb://localhost:27017/?tls=true&tlsCAFile=database-ca.pem"
 SERVED = "orders"
 READ, WRITE = ("corp/readers", "admin"), ("corp/writers", "admin")
-MOST = 1000  # documents in one answer, and values in one command
+MOST = 1000  # documents in one answer; twenty times as many values in one command
 
 # What is forwarded: the role that it takes, and the fields that go along. All else is refused.
 COMMANDS: Mapping[str, tuple[tuple[str, str], tuple[str, ...]]] = {
