@@ -459,7 +459,7 @@ class ServerNegotiation(Identities):
             result = context.true_result
         if error.code != error.default_code:
             # What the pages of documentation are keyed by.
-            detail = f"{error.code}: {detail}"
+            detail = f"{error.code}: {detail}" if detail else error.code
         self._audit(
             None,
             result,

@@ -444,6 +444,23 @@ def test_a_revalidation_grants_all_or_nothing(bearing: Any, driver: Driver) -> N
     assert session.valid()
 
 
+def test_a_refusal_without_a_detail_is_told_by_its_code(driver: Driver, toys: Any) -> None:
+    """And by nothing else."""
+    events: list[AuditEvent] = []
+
+    def converse(ctx: Any) -> Needs[Success]:
+        _ = yield from NeedPeer()
+        raise AuthenticationError(code="my-code")
+
+    toys.mechanism(server_plug("TOY", converse, features=PROXY))
+    server = driver.server(
+        OPEN, stores=[SpyStore()], registry=toys.registry(), audit=[events.append]
+    )
+    with pytest.raises(AuthenticationError):
+        server.session().start("TOY", b"x")
+    assert [event.detail for event in events] == ["my-code"]
+
+
 def test_withdrawn_grants_are_gone(bearing: Any, driver: Driver) -> None:
     """What the token granted before, and does not now, is no property any more."""
     token = Token(grants={"roles": (b"admin",), "database": (b"d",)})
