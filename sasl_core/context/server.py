@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from hmac import compare_digest
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from sasl_core._checks import is_a
@@ -30,8 +29,6 @@ from sasl_core.token import ROLES
 from sasl_core.verifier import decoy_verifier, parse_verifier, proof_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sasl_core.core import ServerCore
     from sasl_core.facts import Facts
     from sasl_core.plugs import Needs
@@ -78,18 +75,39 @@ def stands(token: ValidatedToken, now: float) -> bool:
     raise PluginError(type(token).__name__, "", f"valid() returned {kind}, not a bool")
 
 
+class Granted:
+    """What a session remembers of its token's grants, for the token itself may change.
+
+    `issuer`: who vouched at the login. `names`: of the properties that it was granted. `begun`:
+    how many revalidations have begun; `taken`: which of them the grants are of, 0 for the login.
+    """
+
+    __slots__ = ("begun", "issuer", "names", "taken")
+
+    def __init__(self, issuer: str, names: tuple[str, ...]) -> None:
+        self.issuer = issuer
+        self.names = names
+        self.begun = self.taken = 0
+
+
 def take_grants(
     user: User,
     token: ValidatedToken,
-    before: Mapping[str, tuple[bytes, ...]] = MappingProxyType({}),
-) -> None:
-    """Make what `token` grants the properties of `user`; what it granted `before` is taken back.
+    before: tuple[str, ...] = (),
+    roles: tuple[bytes, ...] | None = None,
+) -> tuple[str, ...]:
+    """Make what `token` grants the properties of `user`, and return their names.
+
+    `before`: the names of those that it was granted until now; the others of them are taken
+    back. `roles`: those that the stores have, where the token does not say them. All of it is
+    done or nothing.
 
     Raises:
         PluginError: it grants what is no property, or what only a store may say.
     """
     grants = dict(token.grants)
-    if ROLES in grants and token.needs_account:
+    stored = roles is not None or token.needs_account
+    if ROLES in grants and stored:
         raise _no_grant(token)
     for name, values in grants.items():
         if (
@@ -104,6 +122,8 @@ def take_grants(
         for value in values:
             if type(value) is not bytes:
                 raise _no_grant(token)
+    if roles is not None:
+        grants[ROLES] = roles
     properties = user.properties
     bare = user.authid == user.authzid
     for name in before:
@@ -112,6 +132,8 @@ def take_grants(
             if bare:
                 properties.erase(name)
     properties.grant(grants, bare=bare)
+    # At a login the stores are asked for the roles later on.
+    return tuple({*grants, ROLES} if stored else grants)
 
 
 def _no_grant(token: ValidatedToken) -> PluginError:
@@ -132,9 +154,11 @@ _UNVERIFIED = _BARE[Result.NOVERIFY]
 class ServerContext(Context["ServerCore"]):
     """The server's side: look-ups, passwords, and the ways to a `Verified`."""
 
-    __slots__ = ("_issued", "lapsed", "token", "true_result", "verified_password")
+    __slots__ = ("_issued", "granted", "lapsed", "token", "true_result", "verified_password")
 
     token: ValidatedToken | None
+    # Left unset by logins without a token.
+    granted: Granted
 
     def __init__(
         self,
@@ -416,8 +440,9 @@ class ServerContext(Context["ServerCore"]):
         self.user = user = User(principal, acting, _UNVERIFIED)
         # Whatever else the mechanism checks of that user, it is the token's.
         user.token = validated
-        take_grants(user, validated)
-        return self._grant(user, f"token:{validated.issuer}", externally=True)
+        issuer = validated.issuer
+        self.granted = Granted(issuer, take_grants(user, validated))
+        return self._grant(user, f"token:{issuer}", externally=True)
 
     def attest(self, user: User, *, how: str) -> Verified:
         """Vouch for `user` on the mechanism's own authority, because it checked by itself.

@@ -162,7 +162,7 @@ class ServerNegotiation(Identities):
         """Checks again what the login rests on; returns why it was refused, or could not be.
 
         Whatever else than a success it comes to is audited. UsageError (NOTDONE) before it is
-        done.
+        done; one of the code "closed" is returned when the session was closed meanwhile.
         """
         _ = self._context_when_done()
         return self._revalidated()
@@ -170,10 +170,15 @@ class ServerNegotiation(Identities):
     def _revalidated(self) -> Needs[SaslError | None]:
         from sasl_core.negotiation.standing import revalidate
 
+        if self.phase is not DONE:
+            # Begun after the session was closed, though made before that.
+            return UsageError("the session is closed", code="closed")
         context = self._context
         user = self._user(context)
         failure = yield from revalidate(self.core, context, user)
         if failure is not None:
+            # The frames that it went through hold the token.
+            failure = sever(failure)
             context.seterror(failure.detail or str(failure))
             self._audit("revalidate", failure.result, user.authid, user.authzid, failure.detail)
         return failure
@@ -461,7 +466,7 @@ class ServerNegotiation(Identities):
             result = context.true_result
         if error.code != error.default_code:
             # What the pages of documentation are keyed by.
-            detail = f"{error.code}: {detail}"
+            detail = f"{error.code}: {detail}" if detail else error.code
         self._audit(
             None,
             result,

@@ -14,6 +14,8 @@ from sasl_core import (
     AuthenticationError,
     BackendError,
     Decision,
+    MechanismError,
+    PeerError,
     PluginError,
     Result,
     SaslError,
@@ -348,6 +350,117 @@ def test_a_revalidation_asks_the_stores_anew(bearing: Any, driver: Driver) -> No
         again(driver, session)
 
 
+@pytest.mark.parametrize(
+    "error", [AuthenticationError(detail="the bind failed"), PeerError("p"), MechanismError("m")]
+)
+@pytest.mark.parametrize("whose", ["authid", "authzid"])
+def test_what_a_stores_own_login_comes_to_ends_no_login(
+    bearing: Any, driver: Driver, error: SaslError, whose: str
+) -> None:
+    """A store that is refused by its own backend is an outage: the session stands as before."""
+
+    class Directory(SpyStore):
+        broken = False
+
+        def read(self, user: Any, names: Any) -> Any:
+            if self.broken and (whose == "authid" or user.name == "other"):
+                raise error
+            return super().read(user, names)
+
+    store = Directory()
+    store.add_user(UserName("idp/Tim", "Example.com"), properties={"roles": [b"old"]})
+    token = Token(needs_account=True)
+    token.again = token
+    authzid = "other" if whose == "authzid" else None
+    session = bearing(token, authzid, stores=[store], **PERMIT)
+    session.start("TOY", b"x")
+    store.broken = True
+    with pytest.raises(BackendError):
+        again(driver, session)
+    assert session.valid()
+    store.broken = False
+    again(driver, session)
+    assert session.valid()
+    assert session.properties.get("*roles") == (b"old",)
+
+
+@pytest.mark.parametrize("needs_account", [False, True])
+@pytest.mark.parametrize("other", ["principal", "issuer"])
+def test_a_library_may_bring_its_token_up_to_date(
+    bearing: Any, driver: Driver, needs_account: bool, other: str
+) -> None:
+    """It returns the same object with other grants: what was granted before is taken back all
+    the same, and another principal or issuer is another.
+    """
+    store = SpyStore()
+    user = UserName("idp/Tim", "Example.com")
+    store.add_user(user, properties={"roles": [b"admin"]})
+
+    class Live(Token):
+        def revalidate(self) -> Needs[ValidatedToken]:
+            self.given, self.wants_account = {"quota": (b"1",)}, False
+            if changes:
+                self.name, self.by = who[other]
+            yield from ()
+            return self
+
+        @property
+        def issuer(self) -> str:
+            return self.by
+
+        by = "https://idp.example.com"
+
+    changes = False
+    who = {
+        "principal": ("idp/other", Live.by),
+        "issuer": ("idp/Tim@Example.com", "https://other.example.com"),
+    }
+    grants = {"quota": (b"9",)} if needs_account else {"quota": (b"9",), "roles": (b"admin",)}
+    session = bearing(Live(grants=grants, needs_account=needs_account), stores=[store])
+    session.start("TOY", b"x")
+    assert session.properties.get("roles") == (b"admin",)
+    again(driver, session)
+    for name in ("roles", "*roles"):
+        assert session.properties.get(name) == ()
+    assert session.properties.get("quota") == session.properties.get("*quota") == (b"1",)
+    changes = True
+    with pytest.raises(AuthenticationError):
+        again(driver, session)
+    assert not session.valid()
+
+
+def test_a_revalidation_grants_all_or_nothing(bearing: Any, driver: Driver) -> None:
+    """One that says what only a store may say changes nothing."""
+    store = SpyStore()
+    store.add_user(UserName("idp/Tim", "Example.com"), properties={"roles": [b"new"]})
+    token = Token(grants={"roles": (b"old",), "database": (b"d",)})
+    session = bearing(token, stores=[store])
+    session.start("TOY", b"x")
+    token.again = Token(grants={"roles": (b"x",), "extra": (b"y",)}, needs_account=True)
+    with pytest.raises(PluginError):
+        again(driver, session)
+    get = session.properties.get
+    assert (get("roles"), get("database"), get("extra")) == ((b"old",), (b"d",), ())
+    assert session.valid()
+
+
+def test_a_refusal_without_a_detail_is_told_by_its_code(driver: Driver, toys: Any) -> None:
+    """And by nothing else."""
+    events: list[AuditEvent] = []
+
+    def converse(ctx: Any) -> Needs[Success]:
+        _ = yield from NeedPeer()
+        raise AuthenticationError(code="my-code")
+
+    toys.mechanism(server_plug("TOY", converse, features=PROXY))
+    server = driver.server(
+        OPEN, stores=[SpyStore()], registry=toys.registry(), audit=[events.append]
+    )
+    with pytest.raises(AuthenticationError):
+        server.session().start("TOY", b"x")
+    assert [event.detail for event in events] == ["my-code"]
+
+
 def test_withdrawn_grants_are_gone(bearing: Any, driver: Driver) -> None:
     """What the token granted before, and does not now, is no property any more."""
     token = Token(grants={"roles": (b"admin",), "database": (b"d",)})
@@ -523,7 +636,7 @@ def test_a_yes_is_plain(bearing: Any, driver: Driver, caplog: Any) -> None:
 
 @pytest.mark.parametrize("driver", ["raw"], indirect=True)
 def test_two_revalidations_at_once(bearing: Any) -> None:
-    """A refusal of the one ends the other; grants are taken back from whoever gave them last."""
+    """A refusal of the one ends the other; the one that began first gives nothing back."""
     token = Token(grants={"roles": (b"old",)})
     for refused in (False, True):
         session = bearing(token)
@@ -555,7 +668,97 @@ def test_two_revalidations_at_once(bearing: Any) -> None:
             assert not session.valid()
         else:
             assert results == [None, None]
-            assert (get("roles"), get("database")) == ((), (b"d",))
+            assert (get("roles"), get("database")) == ((), ())
+            slow.again = None
+            session.negotiation._context.token = Token()
+            session.negotiation._context.token.again = Token(grants={"database": (b"d",)})
+            assert session.supplier.run(session.negotiation.revalidation()) is None
+            assert get("database") == (b"d",)
+
+
+@pytest.mark.parametrize("driver", ["raw"], indirect=True)
+@pytest.mark.parametrize("itself", [False, True])
+def test_an_older_revalidation_gives_withdrawn_grants_back_to_nobody(
+    bearing: Any, itself: bool
+) -> None:
+    """What it has seen is older than what another has taken over since, also where the library
+    brings one and the same object up to date. Begun later, it is taken over whoever ends first.
+    """
+
+    class Slow(Token):
+        def revalidate(self) -> Needs[ValidatedToken]:
+            seen = Slow(grants=dict(rights))
+            yield from NeedCall(lambda: None, Blocking.REMOTE)
+            if not itself:
+                return seen
+            self.given = seen.given
+            return self
+
+    rights = {"roles": (b"admin",)}
+    session = bearing(Slow(grants=dict(rights)))
+    session.start("TOY", b"x")
+    older, newer = session.negotiation.revalidation(), session.negotiation.revalidation()
+    _ = next(older)
+    rights.clear()
+    _ = next(newer)
+    for body in (newer, older):
+        with pytest.raises(StopIteration) as end:
+            body.send(None)
+        assert end.value.value is None
+        assert session.properties.get("roles") == session.properties.get("*roles") == ()
+    older, newer = session.negotiation.revalidation(), session.negotiation.revalidation()
+    _ = next(older)
+    rights["roles"] = (b"reader",)
+    _ = next(newer)
+    for body, roles in ((older, ()), (newer, (b"reader",))):
+        with pytest.raises(StopIteration):
+            body.send(None)
+        assert session.properties.get("roles") == roles
+
+
+@pytest.mark.parametrize("closed", ["before", "meanwhile"])
+@pytest.mark.parametrize("driver", ["raw"], indirect=True)
+def test_a_closed_session_is_not_revalidated(bearing: Any, closed: str) -> None:
+    """Whatever was begun or made before it was closed does not say that the login stands."""
+
+    class Slow(Token):
+        def revalidate(self) -> Needs[ValidatedToken]:
+            yield from NeedCall(lambda: None, Blocking.REMOTE)
+            return self
+
+    session = bearing(Slow())
+    session.start("TOY", b"x")
+    body = session.negotiation.revalidation()
+    if closed == "meanwhile":
+        _ = next(body)
+    session.negotiation.close()
+    with pytest.raises(StopIteration) as end:
+        body.send(None)
+    assert isinstance(end.value.value, UsageError)
+    assert end.value.value.code == "closed"
+
+
+@pytest.mark.parametrize("driver", ["raw"], indirect=True)
+def test_a_failed_revalidation_keeps_no_token(bearing: Any) -> None:
+    """The frames of the library, whose locals hold the signed token, are not handed out, nor is
+    a foreign error that it met.
+    """
+
+    class Signed(Token):
+        def revalidate(self) -> Needs[ValidatedToken]:
+            signed = "s3cret"
+            yield from NeedCall(lambda: None, Blocking.REMOTE)
+            try:
+                raise KeyError(signed)
+            except KeyError as error:
+                raise AuthenticationError(detail="revoked") from error
+
+    session = bearing(Signed())
+    session.start("TOY", b"x")
+    failure = session.supplier.run(session.negotiation.revalidation())
+    assert isinstance(failure, AuthenticationError)
+    assert failure.__traceback__ is failure.__cause__ is failure.__context__ is None
+    assert session.error_detail == "revoked <- caused by KeyError"
 
 
 def _resumed(body: Any) -> Needs[object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum, auto
 from typing import Final, Protocol
 
-__all__ = ["BEGUN_SECONDS", "FRESH_SECONDS", "Candidate", "Rank", "rank"]
+__all__ = ["BEGUN_SECONDS", "FRESH_SECONDS", "LAST", "Candidate", "Rank", "rank"]
 
 FRESH_SECONDS: Final = 5.0
 """For how long who has come is protected. TLS and the first words take less than that."""
@@ -65,11 +65,19 @@ def rank(client: Candidate, now: float) -> tuple[Rank, float]:
     all are protected, a login goes on as long as its messages follow each other faster than as
     many others as there are places send theirs.
     """
-    begun = client.first_exchange if client.exchanging else None
-    if now - client.born < FRESH_SECONDS or (begun is not None and now - begun < BEGUN_SECONDS):
-        kind = Rank.PROTECTED
+    # A full server asks this of all its clients whenever one comes.
+    if now - client.born < FRESH_SECONDS:
+        kind = _PROTECTED
     elif client.exchanging:
-        kind = Rank.EXCHANGING
+        begun = client.first_exchange
+        fresh = begun is not None and now - begun < BEGUN_SECONDS
+        kind = _PROTECTED if fresh else _EXCHANGING
     else:
-        kind = Rank.IDLE if client.spoken else Rank.SILENT
+        kind = _IDLE if client.spoken else _SILENT
     return kind, client.waiting_since
+
+
+_SILENT, _IDLE, _EXCHANGING, _PROTECTED = Rank
+
+LAST: Final = (Rank.PROTECTED, float("inf"))
+"""Nobody has a higher rank."""

@@ -29,7 +29,7 @@ from sasl_profiles.mongodb.events import Command, Limits
 from sasl_profiles.mongodb.exchange import EXTERNAL, MECHANISMS, SASL_NAMES, X509
 from sasl_profiles.mongodb.names import ADMIN, another_database, check_database, parse_user
 from sasl_profiles.mongodb.options import MongodbOptions
-from sasl_profiles.mongodb.room import rank
+from sasl_profiles.mongodb.room import LAST, rank
 from sasl_tls import ServerTls
 from sasl_tls.facts import TransportFacts
 from sasl_tls.listener import StreamServer
@@ -203,14 +203,25 @@ class MongodbServer(StreamServer[ClientTask]):
 
     def _makes_room(self) -> bool:
         """Whether one more client has a place, be it that another loses its own."""
-        present = [(task, each) for task, each in self._clients.items() if not each.dismissed]
-        if len(present) < self.max_connections:
+        clients, places = self._clients, self.max_connections
+        if len(clients) < places:
             return True
-        waiting = [(task, each) for task, each in present if not each.authenticated]
-        if not waiting:
-            return False
+        # Whoever comes to a full server costs one look at all: no lists, and nothing twice.
         now = asyncio.get_running_loop().time()
-        task, client = min(waiting, key=lambda pair: rank(pair[1], now))
+        present, chosen, lowest = 0, None, LAST
+        for task, client in clients.items():
+            if client.dismissed:
+                continue
+            present += 1
+            loses = rank(client, now)
+            # In this order, for few are lower than all before them.
+            if loses < lowest and not client.authenticated:
+                chosen, lowest = (task, client), loses
+        if present < places:
+            return True
+        if chosen is None:
+            return False
+        task, client = chosen
         client.dismissed = True
         _ = task.cancel()
         return True
