@@ -395,7 +395,8 @@ class ServerContext(Context["ServerCore"]):
             # NaN is no time, and compares with none.
             if not self.utils.clock() < until:
                 self.refuse("the external identity has expired", result=Result.EXPIRED)
-            user.token = ExternalIdentity(external, until, needs_account=need_account)
+            user.token = token = ExternalIdentity(external, until, needs_account=need_account)
+            self.granted = Granted(token.issuer, take_grants(user, token))
         return self._grant(user, "external", externally=True)
 
     def accept_anonymous(self, trace: str) -> Verified:
