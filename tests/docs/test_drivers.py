@@ -33,6 +33,7 @@ MECHANISMS = {
     "MONGODB-OIDC, human": "OIDC_HUMAN_CALLBACK",
     "MONGODB-OIDC, in a browser": "",
     "MONGODB-OIDC, on a device": "",
+    "MONGODB-X509": "",
 }
 
 NAMED = re.compile(r"`([a-z]\w*)::(\w+)`")

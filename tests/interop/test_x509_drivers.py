@@ -77,7 +77,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     return make_tls(tmp_path_factory.mktemp("server"))
 
 
-@pytest.fixture(params=["ssl", "pyopenssl"])
+@pytest.fixture(params=["ssl", "pyopenssl"], ids=["tls-ssl", "tls-pyopenssl"])
 def tls(
     request: pytest.FixtureRequest, certificate: Tls, clients: certificate_kit.Authority
 ) -> ServerTls:
@@ -140,15 +140,13 @@ def connect(service: MongoService, certificate: Tls) -> Iterator[Callable[..., A
         client.close()
 
 
-@pytest.mark.parametrize("username", [None, NAME])
-def test_pymongo(
-    connect: Callable[..., Any], clients: certificate_kit.Authority, username: str | None
-) -> None:
-    """With or without the name: users and roles are the store's."""
-    client = connect(clients.sign(), **({} if username is None else {"username": username}))
-    told = client.admin.command("connectionStatus")["authInfo"]
-    assert told["authenticatedUsers"] == [{"user": NAME, "db": "$external"}]
-    assert told["authenticatedUserRoles"] == [{"role": "readWrite", "db": "admin"}]
+def test_pymongo(connect: Callable[..., Any], clients: certificate_kit.Authority) -> None:
+    """With and without the name: users and roles are the store's."""
+    for named in ({}, {"username": NAME}):
+        client = connect(clients.sign(), **named)
+        told = client.admin.command("connectionStatus")["authInfo"]
+        assert told["authenticatedUsers"] == [{"user": NAME, "db": "$external"}]
+        assert told["authenticatedUserRoles"] == [{"role": "readWrite", "db": "admin"}]
 
 
 @pytest.mark.parametrize(
