@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 import traceback
+import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from sasl_core import AuthenticationError, BackendError, Client, ConfigError, Sa
 from sasl_core.plugin import AccessToken, TokenRequest, UsageError
 from sasl_core.testing.leaks import find_secret
 from sasl_credentials import AuthMethod, AuthorizationCode, AuthorizationCodeOptions
+from sasl_credentials.screen import call_browser
 from token_kit import NOW, Ticking, b64, compact, json_response, run
 
 ISSUER = "https://issuer.example.com"
@@ -724,6 +728,35 @@ def test_the_address_is_shown_on_standard_error(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[1] == browser.urls[0]
+
+
+@pytest.mark.parametrize("said", [True, False, webbrowser.Error("no"), OSError("no")], ids=repr)
+def test_the_machines_browser(monkeypatch: pytest.MonkeyPatch, said: object) -> None:
+    """Whether it opened is what it says; one that raises did not."""
+    urls: list[str] = []
+
+    def call(url: str) -> object:
+        urls.append(url)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    monkeypatch.setattr("webbrowser.open", call)
+    assert call_browser("https://a/") is (said is True)
+    assert urls == ["https://a/"]
+
+
+def test_a_browser_that_runs_in_the_terminal_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It returns when the person leaves it, and the answer comes before that."""
+    left = threading.Event()
+    monkeypatch.setattr("webbrowser.open", lambda url: left.wait(20))
+    monkeypatch.setattr("sasl_credentials.screen.OPENING", 0.1)
+    begin = time.monotonic()
+    assert call_browser("https://a/") is True
+    assert time.monotonic() - begin < 10
+    left.set()
 
 
 def test_a_coroutine_function_needs_an_event_loop(provider: PersonIssuer) -> None:
