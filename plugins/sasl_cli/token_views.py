@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from sasl_cli.importing.records import RecordError, exact_name
 from sasl_core.plugin import ConfigError, UsageError, printable, record
 from sasl_tokens.bearer_options import BearerOptions, Validation
 from sasl_tokens.bearer_validators import BearerRequest, validator_of
+from sasl_tokens.errors import TokenError
 from sasl_tokens.login import TokenLogin
 from sasl_tokens.manager import idp_manager
 from sasl_tokens.names import Namespaces
@@ -104,9 +106,25 @@ def view_of(server: Server, settings: Configuration, mechanism: str, *, bare: bo
         login = yield from validator.validate(token, request)
         if not isinstance(login, TokenLogin):
             manager.check_unprefixed(login.principal)
+            _check_name(login.principal)
         return login
 
     return View(mechanism, options.audience, signed, by_options)
+
+
+def _check_name(principal: str) -> None:
+    """Refuse a name that a server lets nobody log in by, whoever vouches for it.
+
+    Raises:
+        TokenError: token-identity.
+    """
+    try:
+        _ = exact_name(principal)
+    except RecordError as error:
+        problem = str(error)
+    else:
+        return
+    raise TokenError("token-identity", problem)
 
 
 def _no_provider(settings: Configuration) -> UsageError:

@@ -69,7 +69,7 @@ class _Run(Generic[T]):
                 _, wake = self.waiting.popitem()
             except KeyError:
                 return
-            wake()
+            _ = wake()
 
 
 class Flight(Generic[T]):

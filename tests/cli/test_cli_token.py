@@ -461,6 +461,12 @@ def test_validate_has_an_opaque_token_introspected(sasl: Sasl) -> None:
         assert done.stdout.startswith("valid: its issuer says so\n")
         assert "signature" not in done.stdout
         assert "authid     ada\n" in done.stdout
+        # A server refuses such a name: in a log it looks like another.
+        answer["sub"] = "ada\u202egnp.exe"
+        done = sasl.run(*command, stdin=b"opaque")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("sasl: not valid: token-identity: the name is not 1 to 1024")
+        assert done.stderr.isascii()
         answer["active"] = False
         done = sasl.run(*command, stdin=b"opaque")
         assert done.returncode == 1

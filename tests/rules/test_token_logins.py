@@ -757,7 +757,9 @@ def test_a_failed_revalidation_keeps_no_token(bearing: Any) -> None:
     session.start("TOY", b"x")
     failure = session.supplier.run(session.negotiation.revalidation())
     assert isinstance(failure, AuthenticationError)
-    assert failure.__traceback__ is failure.__cause__ is failure.__context__ is None
+    assert failure.__traceback__ is None
+    assert failure.__cause__ is None
+    assert failure.__context__ is None
     assert session.error_detail == "revoked <- caused by KeyError"
 
 

@@ -366,6 +366,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         f"{KEYS}::test_an_issuer_that_is_down",
         f"{TOKENS}::test_who_goes_away_has_nobody_refused",
         f"{TOKENS}::test_who_goes_away_does_not_have_the_issuer_asked_without_end",
+        f"{TOKENS}::test_who_goes_away_does_not_keep_a_withdrawn_key",
     ),
     "S175": (
         f"{KEYS}::test_requests_are_bounded",
