@@ -344,9 +344,7 @@ def test_a_refused_consent_is_a_refusal(
     assert pages[0].text.startswith(pages[0].title)
 
 
-def test_the_providers_no_is_told(
-    provider: OidcProvider, person: Callable[..., Person], log_in: LogIn
-) -> None:
+def test_the_providers_no_is_told(provider: OidcProvider, person: Callable[..., Person]) -> None:
     """Whom it makes no tokens for it sends back at once, and of its words the code is told."""
     pages: list[Page] = []
 
@@ -358,7 +356,7 @@ def test_the_providers_no_is_told(
     options = code_options(provider, resource=("urn:somebody:else",))
     source = AuthorizationCode(options, open_browser=ada.open)
     with pytest.raises(BackendError) as caught:
-        log_in(provider, source, "MONGODB-OIDC")
+        _log_in(provider, source, "MONGODB-OIDC")
     ada.done()
     assert caught.value.detail == "the provider said invalid_target"
     assert not caught.value.temporary
@@ -431,13 +429,11 @@ def showing(ada: Person) -> Callable[[DevicePrompt], object]:
     return lambda prompt: ada.open(prompt.uri, with_code(prompt.code))
 
 
-def test_a_device_is_connected(
-    provider: OidcProvider, person: Callable[..., Person], log_in: LogIn
-) -> None:
+def test_a_device_is_connected(provider: OidcProvider, person: Callable[..., Person]) -> None:
     """The person types the code; our polls get the token, and it logs in by each mechanism."""
     ada = person(consent)
     source = DeviceCode(device_options(provider), show=showing(ada))
-    assert log_in(provider, source, *MECHANISMS) == ["test/ada"] * 3
+    assert _log_in_async(provider, source, *MECHANISMS) == ["test/ada"] * 3
     assert len(ada.urls) == 1
 
 
@@ -455,7 +451,7 @@ def test_a_device_slows_down(provider: OidcProvider, person: Callable[..., Perso
         _ = ada.open(prompt.uri, script)
 
     source = DeviceCode(device_options(provider), show=show)
-    assert _log_in(provider, source, "MONGODB-OIDC") == ["test/ada"]
+    assert _log_in(provider, source, *MECHANISMS) == ["test/ada"] * 3
     assert provider.count("slow_down") == slowed + 1
     assert provider.count(DEVICE) == polled + 3
 
