@@ -759,6 +759,21 @@ def test_a_driver_that_has_stopped_is_replaced_by_logins(of: Any, clock: Ticking
     assert of.fetches == 3
 
 
+def test_a_driver_may_take_as_long_as_a_load_and_the_wait_for_another(
+    of: Any, clock: Ticking
+) -> None:
+    """Logins do not see to polls before that, and a tick, have passed."""
+    every = Every()
+    idp, token = made(of, table(of, JWKSPollSecs=10), every=every), of.sign(groups=[])
+    every.look(of)
+    (refresher,) = idp._refreshers()
+    clock.tick(refresher.keys.longest + 4.9)
+    _ = at_once(idp, token)
+    clock.tick(0.2)
+    _ = login(idp, token, of)
+    assert of.fetches == 2
+
+
 def test_no_login_waits_for_anothers_poll(
     of: Any, clock: Ticking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
