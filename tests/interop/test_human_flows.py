@@ -21,7 +21,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pymongo
 import pytest
-from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
 
 from browser import DESKTOP, PHONE, Browser, Page, Person, Script, Window
 from cli_runs import Sasl
@@ -38,7 +37,7 @@ from oidc_provider import (
 )
 from peers import Dialogue
 from sasl_core import AuthenticationError, BackendError, Client, Result, Server, aio
-from sasl_core.plugin import CredentialsPlug, TokenRequest
+from sasl_core.plugin import CredentialsPlug
 from sasl_credentials import (
     AuthorizationCode,
     AuthorizationCodeOptions,
@@ -47,6 +46,7 @@ from sasl_credentials import (
     DevicePrompt,
 )
 from sasl_http import HttpTransport
+from sasl_profiles.mongodb.driver import PyMongoTokens
 from sasl_tls import ServerTls
 
 pytestmark = pytest.mark.interop
@@ -506,32 +506,6 @@ def test_a_token_is_renewed_without_the_person(
     assert provider.count("refresh_token") == before + 2
 
 
-class Human(OIDCCallback):
-    """Gives PyMongo the tokens of a source."""
-
-    def __init__(self, server: Server, source: CredentialsPlug) -> None:
-        self.server = server
-        self.source = source
-        self.contexts: list[OIDCCallbackContext] = []
-
-    def fetch(self, context: OIDCCallbackContext) -> OIDCCallbackResult:
-        self.contexts.append(context)
-        told = context.idp_info
-        assert told is not None
-        request = TokenRequest(
-            "mongodb",
-            "localhost",
-            context.username or None,
-            told.issuer,
-            told.clientId,
-            tuple(told.requestScopes or ()),
-            context.refresh_token,
-            context.timeout_seconds,
-        )
-        token = self.server.run(self.source.token(request))
-        return OIDCCallbackResult(access_token=token.value, refresh_token=token.refresh_token)
-
-
 @pytest.mark.parametrize("kind", ["browser", "device"])
 def test_pymongo_logs_in_by_a_person(
     provider: OidcProvider,
@@ -554,35 +528,34 @@ def test_pymongo_logs_in_by_a_person(
     else:
         source = DeviceCode(DeviceCodeOptions(ca_file=Path(provider.ca_file)), show=showing(ada))
     with HttpTransport() as http:
+        before = provider.count("refresh_token")
         config = {"mech_list": ["MONGODB-OIDC"], **servers(provider)}
         tls = ServerTls.load(authority.certificate, authority.key, "ssl")
         with (
             closing(MongoService(config=config, tls=tls, core={"http": http})) as service,
-            Server("mongodb", "localhost", config={}, http=http) as runner,
-        ):
-            human = Human(runner, source)
-            with pymongo.MongoClient[Any](
+            PyMongoTokens(source, "localhost", http=http) as tokens,
+            pymongo.MongoClient[Any](
                 "localhost",
                 service.address[1],
                 tls=True,
                 tlsCAFile=str(authority.authority),
                 authMechanism="MONGODB-OIDC",
-                authMechanismProperties={"OIDC_HUMAN_CALLBACK": human},
+                authMechanismProperties=tokens.properties(),
                 maxPoolSize=1,
-            ) as client:
-                number = client.admin.command("hello")["connectionId"]
-                for _ in range(3):
-                    told = client.admin.command("connectionStatus")["authInfo"]
-                    assert told["authenticatedUsers"] == [{"user": "test/ada", "db": "$external"}]
-                    assert told["authenticatedUserRoles"] == [
-                        {"role": "test/readers", "db": "admin"},
-                        {"role": "test/writers", "db": "admin"},
-                    ]
-                    expire()
-                assert client.admin.command("hello")["connectionId"] == number
-            service.settle()
+            ) as client,
+        ):
+            number = client.admin.command("hello")["connectionId"]
+            for _ in range(3):
+                told = client.admin.command("connectionStatus")["authInfo"]
+                assert told["authenticatedUsers"] == [{"user": "test/ada", "db": "$external"}]
+                assert told["authenticatedUserRoles"] == [
+                    {"role": "test/readers", "db": "admin"},
+                    {"role": "test/writers", "db": "admin"},
+                ]
+                expire()
+            assert client.admin.command("hello")["connectionId"] == number
     assert len(ada.urls) == 1
-    assert [context.refresh_token is None for context in human.contexts] == [True, False, False]
+    assert provider.count("refresh_token") == before + 2
 
 
 # --- from the command line -------------------------------------------------------------------
@@ -670,3 +643,29 @@ def test_a_mail_client_shows_a_code(
     assert outcome.expect(0) == 0
     assert "authenticated as ada by XOAUTH2\n" in outcome.output
     assert mail[0].results() == [("XOAUTH2", Result.OK)]
+
+
+def test_a_database_client_opens_the_browser(
+    provider: OidcProvider, authority: Authority, person: Callable[..., Person], tmp_path: Path
+) -> None:
+    """`sasl auth mongodb://` knows whom to trust; the server says where its people log in."""
+    config = tmp_path / "sasl.toml"
+    config.write_text(
+        f"[credentials.authorization_code]\nca_file = {json.dumps(provider.ca_file)}\n"
+    )
+    config.chmod(0o600)
+    tls = ServerTls.load(authority.certificate, authority.key, "ssl")
+    accepted = {"mech_list": ["MONGODB-OIDC"], **servers(provider)}
+    with (
+        HttpTransport() as http,
+        closing(MongoService(config=accepted, tls=tls, core={"http": http})) as service,
+    ):
+        outcome = browse(
+            Sasl(tmp_path),
+            person(consent),
+            *("auth", f"mongodb://localhost:{service.address[1]}/?tls=true"),
+            *("--cafile", str(authority.authority), "--mechanism", "MONGODB-OIDC"),
+            *("--credentials", "authorization_code", "--config", str(config)),
+        )
+    assert outcome.returncode == 0, outcome
+    assert outcome.stdout == "authenticated by its access token, by MONGODB-OIDC\n"
