@@ -49,7 +49,7 @@ format: $(VENV)/.has-check ## Let ruff mend what it can
 	$(BIN)/ruff format
 
 interop: $(VENV)/.has-test peers ## Real peers: gsasl, Cyrus SASL, OpenLDAP, PostgreSQL, Prosody, ...
-	@$(BIN)/pytest tests/interop $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile tests/interop $(PYTEST_ARGS)
 
 demo: $(VENV)/.has-cli ## A server and a client on loopback; each login drawn
 	@$(BIN)/sasl demo

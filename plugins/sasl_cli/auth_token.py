@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from sasl_core import AccessToken, Registry, Server, TokenRequest
+from sasl_core import Client, Registry, TokenRequest
 from sasl_core.plugin import UsageError, printable
 
 if TYPE_CHECKING:
@@ -49,16 +49,14 @@ def token_of_person(
     """
     from sasl_tokens.client import allowed_hosts
     from sasl_tokens.hosts import check_host
+    from sasl_tokens.sent import check_access_token
 
     service = where.manner.service
-    with Server(service, where.host, config=settings, http=http) as server:
-        plug = server.core.plugs.get("credentials", source)
-        if not plug.human:
+    with Client(service, where.host, config=settings, http=http, credentials=source) as client:
+        plug = client.core.credentials()
+        if plug is None or not plug.human:
             return None
         check_host(where.host, allowed_hosts(plug))
         request = TokenRequest(service, where.host, user, deadline=SECONDS)
         # A stranger's source may give anything, whatever its type says.
-        token = cast("object", server.run(plug.token(request)))
-    if not isinstance(token, AccessToken):
-        raise UsageError(f"credentials {source!r} gave no AccessToken", code="bad-token")
-    return token.value
+        return check_access_token(client.run(plug.token(request))).value
