@@ -16,15 +16,22 @@ from sasl_profiles.smtp import Limits, Message, SmtpServer
 from sasl_tls import ServerTls
 
 SMARTHOST, ACCOUNT, DOMAIN = ("localhost", 587), "submission", "example.com"
+AUTHORS = {"from", "sender", "resent-from", "resent-sender"}
 
 
 def check_author(data: bytes, sender: str) -> None:
     """One author, who is the sender, written in a way that no two programs read differently."""
     head = BytesHeaderParser(policy=SMTP).parsebytes(data)
-    fields = head.get_all("from", [])
-    authors = [each.addr_spec for field in fields for each in field.addresses]
-    if head.defects or len(fields) != 1 or fields[0].defects or authors != [sender]:
-        raise PermissionError("somebody writes in another's name")
+    names = [name.lower() for name, _ in head.raw_items() if name.lower() in AUTHORS]
+    # A first line "From : ..." is an mbox's separator to one program, an author to others.
+    if head.defects or head.get_unixfrom() or "from" not in names or len(set(names)) < len(names):
+        raise PermissionError("its head has not one clear author")
+    for name in names:
+        field = head[name]
+        # A group's name stands where a reader expects the author's.
+        grouped = any(each.display_name is not None for each in field.groups)
+        if field.defects or grouped or [each.addr_spec for each in field.addresses] != [sender]:
+            raise PermissionError(f"its {name} is somebody else")
 
 
 def hand_on(message: Message) -> None:
