@@ -19,7 +19,13 @@ from sasl_auxprop.memory import MemoryStore
 from sasl_core import BindingPolicy, Client, Reply
 from sasl_core.aio import Client as AsyncClient
 from sasl_core.plugin import BackendError, ConfigError, Layer, UsageError, UserName
-from sasl_profiles.smtp import AsyncSmtpClient, Limits, SmtpClient, SmtpServer
+from sasl_profiles.smtp import (
+    AsyncSmtpClient,
+    Limits,
+    MessageRefusedError,
+    SmtpClient,
+    SmtpServer,
+)
 from sasl_tls import ServerTls
 
 PASSWORD = "tanstaaftanstaaf"
@@ -337,8 +343,35 @@ def test_a_handler_that_fails_keeps_the_mail_at_the_client(
     with service.connect() as peer:
         assert hand_in(peer).startswith("451 4.3.0 ")
         assert peer.say("NOOP").startswith("250 ")
-    assert "RuntimeError" in caplog.text
+    assert "a message of tim could not be taken on: RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_a_handler_refuses_a_message_for_good(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """550 with the handler's reason, who and why in the log; the next message has its chance."""
+    reasons = [MessageRefusedError("x" * 256), MessageRefusedError("not yours")]
+
+    async def choosy(message: object) -> None:
+        if reasons:
+            raise reasons.pop()
+
+    service = serve(on_message=choosy)
+    with service.connect() as peer:
+        assert hand_in(peer) == "550 5.7.1 not yours"
+        for answer in ("550 5.7.1 " + "x" * 256, "250 2.0.0 Message accepted"):
+            for line in ("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"):
+                assert peer.say(line)[0] in "23"
+            assert peer.say("text\r\n.") == answer
+    assert "a message of tim is refused: not yours" in caplog.text
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 257, "a\r\n250 b", "\u00e9", "\x7f"])
+def test_the_reason_of_a_refusal_fits_a_reply(reason: str) -> None:
+    """Nothing in it can end the line, or make it longer than a line is."""
+    with pytest.raises(UsageError, match="printable ASCII"):
+        raise MessageRefusedError(reason)
 
 
 # --- STARTTLS ---------------------------------------------------------------------------------

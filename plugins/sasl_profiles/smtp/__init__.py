@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from sasl_profiles.smtp.auth import Capabilities
 from sasl_profiles.smtp.connection import SmtpConnection
 from sasl_profiles.smtp.dialogue import Dialogue
-from sasl_profiles.smtp.envelope import Envelope, Message
+from sasl_profiles.smtp.envelope import Envelope, Message, MessageRefusedError
 from sasl_profiles.smtp.events import Limits
 from sasl_profiles.smtp.replies import SmtpReply
 from sasl_profiles.smtp.trace import TraceEvent
@@ -43,6 +43,7 @@ __all__ = [
     "Envelope",
     "Limits",
     "Message",
+    "MessageRefusedError",
     "SmtpClient",
     "SmtpConnection",
     "SmtpReply",

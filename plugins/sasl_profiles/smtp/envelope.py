@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from sasl_core.plugin import PeerError, record
+from sasl_core.plugin import PeerError, UsageError, record
 from sasl_profiles.smtp import replies
 from sasl_profiles.smtp.lines import BARE_NEWLINE
 from sasl_profiles.smtp.replies import SmtpReply
@@ -26,6 +26,7 @@ __all__ = [
     "DataReader",
     "Envelope",
     "Message",
+    "MessageRefusedError",
     "Transaction",
     "parse_mail",
     "parse_rcpt",
@@ -43,6 +44,28 @@ _PATH: Final = r'<(?P<path>(?:"(?:[^"\\]|\\.)*"|[^<>"\\ ])*)>'
 _MAIL: Final = re.compile(rf"FROM: ?{_PATH}(?P<parameters>(?: [^ ]+)*)", re.IGNORECASE)
 _RCPT: Final = re.compile(rf"TO: ?{_PATH}", re.IGNORECASE)
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+
+
+REFUSAL_LIMIT: Final = 256
+"""Octets of the text of a refusal: its line stays below 512 (RFC 5321 section 4.5.3.1.5)."""
+
+
+class MessageRefusedError(Exception):
+    """Raised by whoever takes messages on: this one never will be, and why.
+
+    The client hears 550 5.7.1 and `reason`, which also stands in the log: at most 256
+    printable ASCII characters, and nothing secret. It shall not offer the message again
+    (RFC 5321 section 4.2.1; RFC 3463 section 3.8 for the enhanced code).
+
+    Raises:
+        UsageError: `reason` is no such text.
+    """
+
+    def __init__(self, reason: str) -> None:
+        if not 0 < len(reason) <= REFUSAL_LIMIT or not (reason.isascii() and reason.isprintable()):
+            raise UsageError("the reason of a refusal is up to 256 printable ASCII characters")
+        super().__init__(reason)
+        self.reason = reason
 
 
 @record

@@ -79,6 +79,7 @@ AUTH_DONE: Final = reply(235, "2.7.0", "Authentication successful")
 
 
 OK: Final = reply(250, "2.0.0", "OK")
+ACCEPTED: Final = reply(250, "2.0.0", "Message accepted")
 BAD_SEQUENCE: Final = reply(503, "5.5.1", "Bad sequence of commands")
 SYNTAX: Final = reply(501, "5.5.4", "Syntax error in the arguments")
 PARAMETER: Final = reply(555, "5.5.4", "Parameter not recognised")

@@ -23,7 +23,7 @@ from sasl_core.plugin import (
 )
 from sasl_profiles.smtp.connection import SmtpConnection
 from sasl_profiles.smtp.endpoint import NO_TLS, connection_facts, no_layer
-from sasl_profiles.smtp.envelope import Message
+from sasl_profiles.smtp.envelope import Message, MessageRefusedError
 from sasl_profiles.smtp.events import (
     AuthResponse,
     AuthStarted,
@@ -49,7 +49,11 @@ if TYPE_CHECKING:
 __all__ = ["MessageHandler", "SmtpServer"]
 
 MessageHandler: TypeAlias = Callable[[Message], Awaitable[None]]
-"""Takes a message on; the client hears of success only when it returns."""
+"""Takes a message on; the client hears of success only when it returns.
+
+When it raises `MessageRefusedError`, the client hears 550 and its reason; after any other
+exception 451, and it tries again later. Both are logged, with who logged in.
+"""
 
 LINGER_SECONDS: Final = 1.0
 """How long a closed connection may take to hear the last reply."""
@@ -225,15 +229,20 @@ class _Client:
         self._driver.note_progress()
 
     async def _deliver(self, event: MessageReceived) -> None:
-        accepted = True
+        accepted, refusal = True, None
         if self._owner.on_message is not None:
             message = Message(event.envelope, event.data, *self._who, self._facts().get("remote"))
+            who = printable(message.authid)
             try:
                 await self._owner.on_message(message)
+            except MessageRefusedError as error:
+                _log.warning("a message of %s is refused: %s", who, error.reason)
+                accepted, refusal = False, error
             except Exception as error:  # noqa: BLE001 - whatever it is, the client keeps its mail.
-                _log.error("a message could not be taken on: %s", type(error).__name__)
+                kind = type(error).__name__
+                _log.error("a message of %s could not be taken on: %s", who, kind)
                 accepted = False
-        self._machine.message_done(accepted=accepted)
+        self._machine.message_done(accepted=accepted, refusal=refusal)
 
     # --- the stream -------------------------------------------------------------------------
 

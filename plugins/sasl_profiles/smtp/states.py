@@ -34,7 +34,7 @@ from sasl_profiles.smtp.auth import (
     RESPONSE_LIMIT,
     parse_response,
 )
-from sasl_profiles.smtp.envelope import MAIL_LIMIT, DataReader, Transaction
+from sasl_profiles.smtp.envelope import MAIL_LIMIT, DataReader, MessageRefusedError, Transaction
 from sasl_profiles.smtp.events import (
     AUTH_ENDED,
     CLOSED,
@@ -181,11 +181,14 @@ class Conversation(ABC):
         self._starttls = False
         self._forget()
 
-    def message_done(self, *, accepted: bool) -> None:
-        """Answer `MessageReceived`: the message is taken on, or cannot be now."""
+    def message_done(self, *, accepted: bool, refusal: MessageRefusedError | None = None) -> None:
+        """Answer `MessageReceived`: it is taken on, cannot be now, or (`refusal`) never will be."""
         self._expect(State.WAIT_MESSAGE)
         self._state = State.COMMAND
-        self._send(reply(250, "2.0.0", "Message accepted") if accepted else replies.TEMPORARY)
+        if refusal is not None:
+            self._send(reply(550, "5.7.1", refusal.reason))
+        else:
+            self._send(replies.ACCEPTED if accepted else replies.TEMPORARY)
 
     def give_up(self, text: str) -> None:
         """End the connection with 421 and this text (RFC 5321 section 3.8), in any state."""
