@@ -7,7 +7,7 @@ import datetime as dt
 import ipaddress
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,8 +93,11 @@ class MailHost:
 
     `config` is laid over what every host has. `logins` are the audit events of exchanges,
     `messages` the mail that came. With an `authority` it offers STARTTLS, with `tls` if that
-    is given. `http` reaches identity providers.
+    is given. `http` reaches identity providers. `on_message`, once it is set, sees each message
+    before it is kept, and may refuse it.
     """
+
+    on_message: Callable[[Message], Awaitable[None]] | None = None
 
     def __init__(
         self,
@@ -163,6 +166,8 @@ class MailHost:
         await self._smtp.start()
 
     async def _keep(self, message: Message) -> None:
+        if self.on_message is not None:
+            await self.on_message(message)
         self.messages.append(message)
 
     def _audit(self, event: AuditEvent) -> None:
