@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 import smtplib
 import ssl
 import threading
@@ -16,13 +17,15 @@ import bson
 import pymongo
 import pytest
 from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackResult
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 
 from daemons import free_port
 from mailhost import Authority, MailHost, make_authority
 from mongodb_kit import MongoService
 from sasl_auxprop.memory import MemoryStore
 from sasl_profiles.mongodb import Command
+from sasl_profiles.mongodb.events import Login
+from sasl_profiles.mongodb.wire import Sequence
 from sasl_profiles.smtp import Message, MessageRefusedError, SmtpReply
 from sasl_profiles.smtp.envelope import Transaction
 from sasl_profiles.smtp.replies import reply
@@ -36,6 +39,7 @@ from tutorial_runs import (
 )
 
 PASSWORD = "password-of-the-gateway-5521"
+UNSAFE = "on one machine alone"
 LEAK = "what only the database knows 9917"
 
 
@@ -61,6 +65,8 @@ class Database:
             known = {each["_id"] for each in self.documents}
             self.documents += [each for each in given if each["_id"] not in known]
             answer["n"] = len(given)
+            if any(each["_id"] == UNSAFE for each in given):
+                answer["writeConcernError"] = {"code": 64, "errmsg": LEAK}
             answer["writeErrors"] = [
                 {"index": index, "code": 11000, "errmsg": LEAK}
                 for index, each in enumerate(given)
@@ -220,6 +226,10 @@ REFUSED: dict[str, Callable[[Any], object]] = {
     "pattern": lambda client: client.orders.open.find_one({"a": bson.Regex("(a+)+$")}),
     "code": lambda client: client.orders.open.find_one({"a": bson.Code("while(1);")}),
     "projection": lambda client: client.orders.open.find_one({}, {"a": {"$slice": 1}}),
+    "variable": lambda client: client.orders.open.find_one({}, {"a": "$$USER_ROLES"}),
+    "in expression": lambda client: client.orders.open.find_one({}, {"a": {"$in": ["$$NOW"]}}),
+    "no projection": lambda client: client.orders.command("find", "open", projection="$$ROOT"),
+    "documents": lambda client: client.orders.open.insert_many([{"a": 1}] * 1001),
     "limit": lambda client: list(client.orders.open.find({}).limit(1001)),
     "depth": lambda client: client.orders.open.find_one({"a": nested(30)}),
     "values": lambda client: client.orders.open.find_one({"a": {"$in": list(range(30_000))}}),
@@ -244,6 +254,29 @@ def test_what_is_not_listed_never_reaches_the_database(
         assert client.orders.open.find_one({}) is None
 
 
+def test_a_sequence_is_not_decoded_further_than_it_may_go(running: Running) -> None:
+    """Neither one of another name, nor one that is there twice, nor what follows the 1001st."""
+    page = runpy.run_path(str(running.tutorial.folder / "gateway.py"))
+    login = Login("corp/ada", "$external", (("corp/writers", "admin"),))
+    given = {"insert": "open", "$db": "orders"}
+    most = bson.encode({"a": 1}) * 1000
+
+    def permitted(body: dict[str, Any], *sequences: tuple[str, bytes]) -> Any:
+        pieces = tuple(Sequence(name, documents) for name, documents in sequences)
+        return page["permitted"](Command("insert", login, bson.encode(body), pieces))
+
+    assert permitted(given, ("documents", most))["documents"] == [{"a": 1}] * 1000
+    for body, *sequences in (
+        (given, ("x", b"garbage")),
+        (given, ("$db", b"garbage")),
+        (given, ("documents", most), ("documents", b"garbage")),
+        ({**given, "documents": []}, ("documents", b"garbage")),
+        (given, ("documents", most + bson.encode({}) + b"garbage")),
+    ):
+        with pytest.raises(page["RefusedError"]):
+            permitted(body, *sequences)
+
+
 def test_what_the_database_says_of_an_error_stays_there(
     running: Running, provider: GroupsProvider
 ) -> None:
@@ -258,7 +291,11 @@ def test_what_the_database_says_of_an_error_stays_there(
         with pytest.raises(OperationFailure) as one:
             orders.delete_one({"_id": 1})
         assert one.value.code == 8
-        for raised in (many.value, one.value):
+        # The write is done, and not as safe as was asked for: the program has to hear of it.
+        with pytest.raises(WriteConcernError) as concern:
+            orders.insert_one({"_id": UNSAFE})
+        assert concern.value.code == 64
+        for raised in (many.value, one.value, concern.value):
             assert LEAK not in f"{raised} {raised.details}"
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sasl_tls import ServerTls
 DATABASE = "mongodb://localhost:27017/?tls=true&tlsCAFile=database-ca.pem"
 SERVED = "orders"
 READ, WRITE = ("corp/readers", "admin"), ("corp/writers", "admin")
-MOST = 1000  # documents in one answer; twenty times as many values in one command
+MOST = 1000  # documents in an answer or a sequence; twenty times as many values in a command
 
 # What is forwarded: the role that it takes, and the fields that go along. All else is refused.
 COMMANDS: Mapping[str, tuple[tuple[str, str], tuple[str, ...]]] = {
@@ -34,14 +35,14 @@ COMMANDS: Mapping[str, tuple[tuple[str, str], tuple[str, ...]]] = {
     "delete": (WRITE, ("deletes", "ordered")),
 }
 NOT_FORWARDED = {"$db", "$readPreference", "singleBatch", "batchSize", "lsid", "$clusterTime"}
-# No $where and no $function, which run code; no $regex, which can keep the database busy.
+# No $where, $function or $expr, which run code; no $regex, which can keep the database busy.
 OPERATORS = {"$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$and", "$or", "$exists"}
 VALUES = {str, int, float, bool, bytes, type(None), datetime, ObjectId, Binary, Int64, Decimal128}
 log = logging.getLogger("gateway")
 
 
 class RefusedError(Exception):
-    """The text is for the log and for the client: nothing of a document stands in it."""
+    """The text is for log and client: nothing of a document stands in it."""
 
 
 def check(value: dict[str, Any] | list[Any] | str, room: list[int], depth: int = 0) -> None:
@@ -70,16 +71,24 @@ def permitted(command: Command) -> dict[str, Any]:
         raise RefusedError(f"this takes the role {role[0]}")
     asked: dict[str, Any] = bson.BSON(command.body).decode()
     for sequence in command.sequences:
-        asked[sequence.identifier] = list(bson.decode_iter(sequence.documents))
-    collection = asked.pop(command.name)
+        if (name := sequence.identifier) not in fields or name in asked:
+            raise RefusedError("a field of the command is not allowed")
+        # No further than it may go: to decode is what costs, and everybody waits for it.
+        asked[name] = list(islice(bson.decode_iter(sequence.documents), MOST + 1))
+        if len(asked[name]) > MOST:
+            raise RefusedError("the command holds too much")
+    collection = asked[command.name]
     if asked.get("$db") != SERVED or type(collection) is not str or not collection.isidentifier():
         raise RefusedError("no such collection is served")
-    if not asked.keys() <= {*fields, *NOT_FORWARDED}:
+    if not asked.keys() <= {command.name, *fields, *NOT_FORWARDED}:
         raise RefusedError("a field of the command is not allowed")
-    wanted: dict[str, Any] = {command.name: collection}
-    wanted |= {name: asked[name] for name in fields if name in asked}
+    wanted = {name: asked[name] for name in (command.name, *fields) if name in asked}
     check(wanted, [20 * MOST])
     if command.name == "find":
+        # It names fields, and computes nothing: an expression reads variables ("$$USER_ROLES").
+        chosen: dict[str, Any] = wanted.get("projection", {})
+        if type(chosen) is not dict or not {*map(type, chosen.values())} <= {int, bool, Int64}:
+            raise RefusedError("a projection names fields by 0 and 1")
         limit = wanted.get("limit") or MOST
         if type(limit) not in (int, Int64) or not 0 < limit <= MOST:
             raise RefusedError(f"a limit is at most {MOST}")
@@ -92,12 +101,11 @@ def permitted(command: Command) -> dict[str, Any]:
 def answered(found: Mapping[str, Any]) -> bytes:
     """What the client is told: of errors their numbers alone, for the texts quote documents."""
     kept = {name: found[name] for name in ("n", "cursor", "ok") if name in found}
-    errors = found.get("writeErrors", [])
-    if errors:
-        kept["writeErrors"] = [
-            {"index": each["index"], "code": each["code"], "errmsg": "refused by the database"}
-            for each in errors
-        ]
+    text = {"errmsg": "refused by the database"}
+    if errors := found.get("writeErrors"):
+        kept["writeErrors"] = [{"index": e["index"], "code": e["code"], **text} for e in errors]
+    if concern := found.get("writeConcernError"):
+        kept["writeConcernError"] = {"code": concern["code"], **text}
     return bson.encode(kept)
 
 
@@ -125,20 +133,16 @@ async def gateway(config: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    password = Path("database-password").read_text().strip()
     database: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-        DATABASE, username="gateway", password=password, authMechanism="SCRAM-SHA-256",
-        timeoutMS=5000, maxPoolSize=20,
+        DATABASE, username="gateway", password=Path("database-password").read_text().strip(),
+        authMechanism="SCRAM-SHA-256", timeoutMS=5000, maxPoolSize=20,
     )
-    tls = ServerTls.load("gateway.pem", "gateway.key")
-    http = HttpTransport()
-    limits = Limits(message_size=1_000_000)
+    tls, http = ServerTls.load("gateway.pem", "gateway.key"), HttpTransport()
+    limits, answer = Limits(message_size=1_000_000), Gateway(database).answer
     async with (
         database,
         Server("mongodb", "localhost", config=config, http=http) as server,
-        MongodbServer(
-            server, tls=tls, on_command=Gateway(database).answer, limits=limits
-        ) as front,
+        MongodbServer(server, tls=tls, on_command=answer, limits=limits) as front,
     ):
         await front.start("127.0.0.1", port)
         log.info("the gateway listens")
