@@ -15,14 +15,23 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from login_provider import CLIENT_SECRET, LoginProvider
 from mailhost import MailHost
+from sasl_cli.demo_provider import new_key
 
-__all__ = ["SMARTHOST_PASSWORD", "GroupsProvider", "Tutorial", "loopback", "submission_page"]
+__all__ = [
+    "SMARTHOST_PASSWORD",
+    "GroupsProvider",
+    "Tutorial",
+    "loopback",
+    "submission_page",
+    "withdrawn",
+]
 
 SMARTHOST_PASSWORD = "password-of-the-smarthost-4410"
 
@@ -49,11 +58,26 @@ class GroupsProvider(LoginProvider):
 
 
 def loopback(issuer: str) -> dict[str, str]:
-    """What is replaced in a page so that its provider is this one, without TLS."""
+    """What is replaced in a page for its provider to be this one, without TLS, and asked often."""
     return {
         f'issuer = "{ISSUER}"': f'allowLoopbackHttp = true\nissuer = "{issuer}"',
+        "JWKSPollSecs = 300": "JWKSPollSecs = 1",
         f"--issuer {ISSUER}": f"--allow-loopback-http --issuer {issuer}",
     }
+
+
+@contextmanager
+def withdrawn(provider: GroupsProvider, lets_in: Callable[[], bool]) -> Iterator[None]:
+    """Another key in the place of the provider's until `with` ends, and whoever polls knows it."""
+    limit = time.monotonic() + 30
+    known = provider.key
+    for key, wanted in ((new_key(), False), (known, True)):
+        provider.key = key
+        while lets_in() is not wanted:
+            assert time.monotonic() < limit, "whoever trusts it does not ask for the keys"
+            time.sleep(0.1)
+        if not wanted:
+            yield
 
 
 class Tutorial:
