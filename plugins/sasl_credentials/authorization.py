@@ -21,7 +21,7 @@ from sasl_tokens.forms import query
 
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslError
-    from sasl_credentials.people import Login
+    from sasl_credentials.login import Login
     from sasl_tokens.discovery import Discovery
 
 __all__ = ["Answer", "Secrets", "accept_code", "authorization_url", "parse_answer"]

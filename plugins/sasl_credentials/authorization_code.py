@@ -40,7 +40,8 @@ from sasl_credentials.authorization import (
     authorization_url,
     parse_answer,
 )
-from sasl_credentials.people import PersonOptions, check_options, odd, plan
+from sasl_credentials.login import plan
+from sasl_credentials.people import PersonOptions, check_options, odd
 from sasl_credentials.redirect.uri import parse_redirect_uri
 from sasl_credentials.screen import call_browser, show_url
 from sasl_tokens.hosts import check_patterns
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from sasl_core.plugin import AccessToken, Needs, SaslUtils, TokenRequest
-    from sasl_credentials.people import Login
+    from sasl_credentials.login import Login
     from sasl_credentials.redirect.listener import RedirectListener
 
 __all__ = [

@@ -17,7 +17,8 @@ from sasl_core.plugin import BackendError, CredentialsPlug, hookimpl
 from sasl_credentials.answers import error_code, passes
 from sasl_credentials.asking import ask
 from sasl_credentials.device_messages import parse_device_response
-from sasl_credentials.people import PersonOptions, check_options, plan
+from sasl_credentials.login import plan
+from sasl_credentials.people import PersonOptions, check_options
 from sasl_credentials.screen import show_code
 from sasl_tokens.hosts import check_patterns
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from sasl_core.plugin import AccessToken, HttpResponse, Needs, SaslUtils, TokenRequest
     from sasl_credentials.device_messages import DeviceGrant, DevicePrompt
-    from sasl_credentials.people import Login
+    from sasl_credentials.login import Login
 
 __all__ = ["SASL_PLUGIN_API", "DeviceCode", "DeviceCodeOptions", "sasl_credentials_init"]
 
