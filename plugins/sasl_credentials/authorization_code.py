@@ -7,7 +7,8 @@ which is exchanged for the token. What keeps others out of it:
 - PKCE: the code is worth nothing without the verifier, which never leaves this program but for
   the provider's token endpoint.
 - `nonce`: an ID token that comes along is of this login, or the login fails.
-- `iss`: an answer of another provider than the one that was asked is a mix-up, and refused.
+- `iss`: an answer of another provider than the one that was asked is a mix-up, and refused. A
+  provider that nobody has configured has to announce it.
 - The listener is there before the browser is opened, on the loopback alone.
 
 Source: RFC 6749 section 4.1; RFC 7636; RFC 8252; RFC 9207; RFC 9700 section 2.1; OpenID Connect
@@ -131,6 +132,7 @@ class AuthorizationCode(CredentialsPlug):
         if request.refresh_token is not None:
             return (yield from login.refresh(request.refresh_token))
         document = yield from login.find()
+        login.trust_answers(document)
         endpoint = login.address(document, "authorization_endpoint")
         token_endpoint = login.address(document, "token_endpoint")
         _check_pkce(document.members.get("code_challenge_methods_supported"))

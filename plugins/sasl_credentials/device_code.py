@@ -89,6 +89,7 @@ class DeviceCode(CredentialsPlug):
         document = yield from login.find()
         endpoint = login.address(document, "device_authorization_endpoint")
         token_endpoint = login.address(document, "token_endpoint")
+        login.trust_addresses(endpoint, token_endpoint)
         response = yield from login.post(endpoint, login.asked())
         begin = self._monotonic()
         grant = parse_device_response(

@@ -3,6 +3,8 @@
 Invariants:
 - A configured issuer is the only one: a server that names another is an error, and nobody is
   sent there. Without one, the server's word counts; ALLOWED_HOSTS has let it have that word.
+- A provider that only the server names gets no code of another: its answers name it
+  (RFC 9207), or nobody is sent there.
 - A secret is shown to the configured issuer alone.
 - The refresh token of a login goes the same way as the login.
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from sasl_credentials.people import PersonOptions
     from sasl_tokens.discovery import Discovery
 
-__all__ = ["Login", "plan"]
+__all__ = ["Login", "names_itself", "plan"]
 
 _SCOPES: Final = 64
 
@@ -109,6 +111,40 @@ class Login:
             problem = f"{printable(self.issuer)} names no {name}"
         raise odd("discovery", problem)
 
+    def trust_answers(self, document: Discovery) -> None:
+        """Refuse a provider whose answers might be another's, before anybody is sent there.
+
+        One that only the server names may lead the browser on to an honest provider, by its
+        document or by a redirect of its page: what comes back looks the same, unless it says
+        whose it is. So the provider has to promise that; `accept_code` holds it to that.
+
+        Raises:
+            AuthenticationError: it does not; code "mix-up".
+        """
+        if self.options.issuer is None and not names_itself(document):
+            raise self._mixed_up("does not say that its answers name it (RFC 9207)")
+
+    def trust_addresses(self, *addresses: str) -> None:
+        """The same where nothing comes back through a browser: all is of the issuer's origin.
+
+        Otherwise a document names another provider's page, and its own for what is got there.
+
+        Raises:
+            AuthenticationError: one is not; code "mix-up".
+        """
+        if self.options.issuer is None:
+            here = _origin(self.issuer)
+            if any(_origin(address) != here for address in addresses):
+                raise self._mixed_up("has its endpoints at another host")
+
+    def _mixed_up(self, problem: str) -> AuthenticationError:
+        detail = (
+            f"nobody but the server names the provider {printable(self.issuer)}, and it {problem}: "
+            f"another's login could be meant; if it is right, configure it as "
+            f"credentials.{self.source}.issuer"
+        )
+        return AuthenticationError(code="mix-up", detail=detail)
+
     def post(self, url: str, fields: tuple[tuple[str, str], ...]) -> Needs[HttpResponse]:
         """Send a form to the provider, as the client.
 
@@ -159,6 +195,19 @@ class Login:
         if path is not None:
             return (yield from read_secret(path, "the client's secret"))
         return self.options.client_secret or None
+
+
+def names_itself(document: Discovery) -> bool:
+    """Whether the provider says that its answers name it (RFC 9207 section 3)."""
+    return document.members.get("authorization_response_iss_parameter_supported") is True
+
+
+def _origin(address: str) -> tuple[str, str | None, int]:
+    """Scheme, host and port of a checked address."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(address)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def plan(

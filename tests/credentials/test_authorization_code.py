@@ -432,6 +432,33 @@ def test_two_issuers_are_not_mixed_up(provider: PersonIssuer) -> None:
     assert (evil.forms, provider.forms) == ([], [])
 
 
+NAMED = attrs.evolve(REQUEST, issuer="https://evil.example.com", client_id="app")
+"""What a server asks for that trusts, or is, an attacker's provider."""
+
+
+@pytest.mark.parametrize("way", ["by its document", "by a redirect of its page"])
+@pytest.mark.parametrize("announced", [True, None, False, "true", 1])
+def test_a_code_of_a_provider_that_does_not_name_itself_goes_nowhere(
+    provider: PersonIssuer, way: str, announced: object
+) -> None:
+    """The server names the attacker's, which sends the person on to one that knows no RFC 9207.
+
+    Its own token endpoint would get the code, and the verifier with it.
+    """
+    evil = PersonIssuer("https://evil.example.com", clock=Ticking())
+    evil.metadata["authorization_response_iss_parameter_supported"] = announced
+    if way == "by its document":
+        evil.metadata["authorization_endpoint"] = f"{ISSUER}/authorize"
+    browser = Browser(provider, answer=without("iss"), at_home=False)
+    error = refused(evil, browser, NAMED, issuer=None, client_id=None)
+    assert isinstance(error, AuthenticationError)
+    assert error.code == "mix-up"
+    assert evil.forms == []
+    if announced is not True:
+        assert browser.urls == []
+        assert "configure it as credentials.authorization_code.issuer" in str(error.detail)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

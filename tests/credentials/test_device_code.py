@@ -147,6 +147,47 @@ def test_the_server_says_which_provider_it_trusts() -> None:
     assert (person.shown, person.provider.requests) == ([], [])
 
 
+OTHER = "https://evil.example.com"
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"token_endpoint": f"{OTHER}/token"},
+        {"device_authorization_endpoint": f"{OTHER}/device"},
+        {"token_endpoint": f"{OTHER}/token", "device_authorization_endpoint": f"{OTHER}/device"},
+        {"token_endpoint": f"{ISSUER}:8443/token"},
+        {"token_endpoint": "https://issuer.example.com.evil.example.com/token"},
+    ],
+    ids=str,
+)
+def test_a_device_code_goes_to_no_other_provider(moved: dict[str, object]) -> None:
+    """The server names the provider, and its document another's page: nobody is shown a code."""
+    asked = attrs.evolve(LONG, issuer=ISSUER, client_id="theirs")
+    person = Person()
+    person.provider.metadata.update(moved)
+    error = person.refused(asked, issuer=None, client_id=None)
+    assert isinstance(error, AuthenticationError)
+    assert error.code == "mix-up"
+    assert "configure it as credentials.device_code.issuer" in str(error.detail)
+    assert (person.shown, person.provider.forms) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [(f"{OTHER}/token", False), ("https://ISSUER.example.com:443/token", True)],
+)
+def test_a_configured_provider_may_have_several_hosts(address: str, named: bool) -> None:
+    """Google's has; and for one that only the server names, https's own port is none."""
+    person = Person()
+    person.provider.metadata["token_endpoint"] = address
+    answer = {"access_token": "access-token-2", "token_type": "Bearer"}
+    person.provider.answers["/token"] = json_response(answer)
+    asked = attrs.evolve(LONG, issuer=ISSUER, client_id="theirs")
+    assert person.log_in(asked, issuer=None if named else ISSUER).value == "access-token-2"
+    assert person.provider.requests[-1].url == address
+
+
 # --- polling ------------------------------------------------------------------------------
 
 
