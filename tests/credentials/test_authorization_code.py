@@ -10,17 +10,16 @@ import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import attrs
 import pytest
 
-from person_kit import REQUEST, Browser, PersonIssuer, get
+from person_kit import REQUEST, Browser, Page, PersonIssuer, get
 from sasl_core import AuthenticationError, BackendError, Client, ConfigError, SaslError
 from sasl_core.plugin import AccessToken, TokenRequest, UsageError
 from sasl_core.testing.leaks import find_secret
 from sasl_credentials import AuthMethod, AuthorizationCode, AuthorizationCodeOptions
-from sasl_credentials.screen import call_browser
 from token_kit import NOW, Ticking, b64, compact, json_response, run
 
 ISSUER = "https://issuer.example.com"
@@ -757,33 +756,187 @@ def test_the_address_is_shown_on_standard_error(
     assert err.splitlines()[1] == browser.urls[0]
 
 
-@pytest.mark.parametrize("said", [True, False, webbrowser.Error("no"), OSError("no")], ids=repr)
-def test_the_machines_browser(monkeypatch: pytest.MonkeyPatch, said: object) -> None:
-    """Whether it opened is what it says; one that raises did not."""
-    urls: list[str] = []
+class Machine:
+    """The machine's browser: `urls` are what it was started with, `shown` what a person was shown.
 
-    def call(url: str) -> object:
-        urls.append(url)
-        if isinstance(said, Exception):
-            raise said
-        return said
+    `does` is what it does with an address.
+    """
 
-    monkeypatch.setattr("webbrowser.open", call)
-    assert call_browser("https://a/") is (said is True)
-    assert urls == ["https://a/"]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, does: Any) -> None:
+        self.urls: list[str] = []
+        self.shown: list[str] = []
+        self.does = does
+        self.left = threading.Event()
+        monkeypatch.setattr("webbrowser.open", self.open)
+
+    def open(self, url: str) -> object:
+        self.urls.append(url)
+        try:
+            return self.does(url)
+        finally:
+            self.left.set()
+
+    def source(self, **more: Any) -> AuthorizationCode:
+        return source(None, self.shown.append, **more)
+
+
+def test_the_machines_browser_is_started_with_no_secret(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every user of the machine can read its command line: it has an address that leads on once."""
+    browser = Browser(provider)
+    pages: list[Page] = []
+
+    def does(url: str) -> None:
+        pages.append(get(url))
+        browser.go(pages[0][1]["location"])
+
+    machine = Machine(monkeypatch, does)
+    token = run(machine.source(scope=("openid",)).token(REQUEST), provider.http)
+    assert token.value == "access-token-4471"
+    _ = browser.close()
+    ((status, headers, body),) = pages
+    assert (status, body) == (303, "")
+    assert (headers["cache-control"], headers["referrer-policy"]) == ("no-store", "no-referrer")
+    ((url, shown),) = zip(machine.urls, machine.shown, strict=True)
+    # A person, who alone sees what is shown, opens the provider's.
+    assert shown == headers["location"]
+    assert shown.startswith(f"{ISSUER}/authorize?")
+    parts = urlsplit(url)
+    assert (parts.hostname, parts.query) == ("127.0.0.1", "")
+    assert len(parts.path) == 44
+    asked = dict(parse_qsl(urlsplit(shown).query, strict_parsing=True))
+    assert not [name for name in ("state", "code_challenge", "nonce") if asked[name] in url]
+
+
+@pytest.mark.parametrize("when", ["before the answer", "after the answer"])
+def test_a_login_that_two_have_opened_fails(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Another user of the machine has read the command line: nobody knows whose login it is."""
+    statuses: list[int] = []
+
+    def does(url: str) -> None:
+        statuses.append(get(f"{url}?x")[0])
+        statuses.append(get(url, method="HEAD")[0])
+        status, headers, _ = get(url)
+        statuses.append(status)
+        if when == "after the answer":
+            fields = provider.authorize(headers["location"])
+            asked = dict(parse_qsl(urlsplit(headers["location"]).query))
+            statuses.append(get(f"{asked['redirect_uri']}?{urlencode(fields)}")[0])
+        status, headers, body = get(url)
+        assert "opened twice" in body
+        assert "location" not in headers
+        statuses.append(status)
+
+    machine = Machine(monkeypatch, does)
+    with pytest.raises(AuthenticationError) as caught:
+        _ = run(machine.source().token(REQUEST), provider.http)
+    assert caught.value.code == "opened-twice"
+    assert "another user" in str(caught.value.detail)
+    assert machine.left.wait(20)
+    assert statuses in ([404, 405, 303, 409], [404, 405, 303, 303, 409])
+    assert provider.forms == []
+
+
+@pytest.mark.parametrize(
+    "error", [webbrowser.Error("no"), OSError("no"), KeyError("no"), RuntimeError("no"), None]
+)
+def test_a_browser_that_does_not_appear_is_no_end(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Whatever it raises, and where it says that it did: the person has the address."""
+    person = Browser(provider)
+
+    def does(url: str) -> bool:
+        if error is not None:
+            raise error
+        return True
+
+    machine = Machine(monkeypatch, does)
+    made = source(None, person.go)
+    assert run(made.token(REQUEST), provider.http).value == "access-token-4471"
+    assert len(machine.urls) == 1
+    _ = person.close()
+
+
+def test_what_a_person_at_a_terminal_reads(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That a browser is opened, and the address, on a line of its own, for where none appears."""
+    machine = Machine(monkeypatch, lambda url: True)
+    with pytest.raises(BackendError):
+        _ = run(source(None).token(attrs.evolve(REQUEST, deadline=0.2)), provider.http)
+    assert machine.left.wait(20)
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second, shown = err.splitlines()
+    assert first.endswith("If none appears, open this address")
+    assert second == "in one of this machine:"
+    assert shown.startswith(f"{ISSUER}/authorize?response_type=code&")
 
 
 def test_a_browser_that_runs_in_the_terminal_holds_nothing_up(
-    monkeypatch: pytest.MonkeyPatch,
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It returns when the person leaves it, and the answer comes before that."""
     left = threading.Event()
-    monkeypatch.setattr("webbrowser.open", lambda url: left.wait(20))
-    monkeypatch.setattr("sasl_credentials.screen.OPENING", 0.1)
+    browser = Browser(provider)
+
+    def does(url: str) -> bool:
+        browser.go(get(url)[1]["location"])
+        return left.wait(20)
+
+    machine = Machine(monkeypatch, does)
     begin = time.monotonic()
-    assert call_browser("https://a/") is True
+    assert run(machine.source().token(REQUEST), provider.http).value == "access-token-4471"
     assert time.monotonic() - begin < 10
     left.set()
+    _ = browser.close()
+
+
+def test_an_application_without_standard_error_shows_nothing(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows starts some without; the browser is opened all the same."""
+    browser = Browser(provider)
+    _ = Machine(monkeypatch, lambda url: browser.go(get(url)[1]["location"]))
+    monkeypatch.setattr("sys.stderr", None)
+    assert run(source(None).token(REQUEST), provider.http).value == "access-token-4471"
+    _ = browser.close()
+
+
+def test_who_opens_a_browser_and_waits_for_it_is_served(provider: PersonIssuer) -> None:
+    """The function returns when the browser is left; its requests are answered before that."""
+    statuses: list[int] = []
+
+    def waits(url: str) -> bool:
+        asked = dict(parse_qsl(urlsplit(url).query))
+        back = asked["redirect_uri"]
+        queries = ("code=x&state=y", urlencode(provider.authorize(url)))
+        statuses.extend(get(f"{back}?{query}")[0] for query in queries)
+        return True
+
+    assert run(source(waits).token(REQUEST), provider.http).value == "access-token-4471"
+    assert statuses == [400, 303]
+
+
+@pytest.mark.parametrize("which", ["open_browser", "show"])
+def test_a_plain_function_that_is_to_be_awaited_is_told_so(
+    provider: PersonIssuer, which: str
+) -> None:
+    """It would count as open, or shown, and nothing would ever happen."""
+
+    async def later(url: str) -> bool:
+        return True
+
+    def plain(url: str) -> object:
+        return later(url)
+
+    opener, show = (plain, raises) if which == "open_browser" else (lambda url: False, plain)
+    with pytest.raises(UsageError, match=f"{which}.* async def"):
+        _ = run(source(opener, show).token(REQUEST), provider.http)
 
 
 def test_a_coroutine_function_needs_an_event_loop(provider: PersonIssuer) -> None:
