@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -22,6 +23,8 @@ from sasl_core import Client, TokenRequest
 from sasl_core.plugin import AuthenticationError, BackendError, UsageError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sasl_core import AccessToken
 
 __all__ = ["fetch_token"]
@@ -143,12 +146,45 @@ def fetch_token(
         # No server is shown the token here, so none has to be an allowed host.
         request = TokenRequest(appname, "localhost", deadline=PERSON if plug.human else MACHINE)
         try:
-            # A stranger's source may give anything, whatever its type says.
-            token = check_access_token(client.run(plug.token(request)))
+            with _output_kept():
+                # A stranger's source may give anything, whatever its type says.
+                token = check_access_token(client.run(plug.token(request)))
         except (AuthenticationError, BackendError) as error:
             refused = isinstance(error, AuthenticationError)
             fail(f"no token: {one_line(error)}", status=1 if refused else NOBODY_KNOWS)
     _hand_over(token, output, show=show)
+
+
+@contextmanager
+def _output_kept() -> Iterator[None]:
+    """Let what is started meanwhile write to standard error in place of standard output.
+
+    A browser says things there, and runs on after the login: it would spoil what reads the token
+    from a pipe, and keep that from its end.
+    """
+    try:
+        sys.stdout.flush()
+        saved = os.dup(1)  # A copy that no child inherits.
+    except OSError:
+        yield  # There is no standard output.
+        return
+    try:
+        _stand_in()
+        yield
+    finally:
+        sys.stdout.flush()
+        _ = os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _stand_in() -> None:
+    try:
+        _ = os.dup2(2, 1)
+    except OSError:
+        # Nor is there a standard error.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        _ = os.dup2(nothing, 1)
+        os.close(nothing)
 
 
 def _hand_over(token: AccessToken, output: str | None, *, show: bool) -> None:

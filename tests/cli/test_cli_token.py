@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+import subprocess
+import sys
 import threading
 import time
 from base64 import b64decode
@@ -775,6 +777,73 @@ def test_fetch_opens_a_persons_browser(
     # And where none appears, they have the address.
     assert done.stderr.splitlines()[-1].startswith(f"{person.issuer}/authorize?")
     assert "You are logged in" in person.pages[-1]
+
+
+BROWSER = """
+import pathlib, sys, time
+print("Opening in existing browser session.", flush=True)
+print("Gtk-WARNING: something", file=sys.stderr, flush=True)
+here = pathlib.Path(sys.argv[1])
+(here / "new").write_text(sys.argv[2])
+(here / "new").rename(here / "opened")
+end = time.monotonic() + 30
+while not (here / "leave").exists() and time.monotonic() < end:
+    time.sleep(0.02)
+(here / "left").touch()
+"""
+"""Says things, as browsers do, and runs on after the login."""
+
+
+def test_fetch_keeps_a_browser_off_the_pipe(
+    sasl: Sasl, person: PersonProvider, tmp_path: Path
+) -> None:
+    """What reads the token reads nothing else, and comes to its end while the browser is open."""
+    here = tmp_path / "browser"
+    here.mkdir()
+    (here / "browser.py").write_text(BROWSER)
+    environment = sasl.environment() | {
+        "BROWSER": f"{sys.executable} {here / 'browser.py'} {here} %s",
+    }
+
+    def sit_there() -> None:
+        if wait_for(here / "opened"):
+            _ = person.browse((here / "opened").read_text())
+
+    thread = threading.Thread(target=sit_there)
+    with (tmp_path / "errors").open("wb") as errors:
+        command = [sys.executable, "-P", "-m", "sasl_cli"]
+        started = subprocess.Popen(
+            [*command, *by_person(person, "authorization_code")],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=tmp_path,
+            env=environment,
+        )
+        try:
+            thread.start()
+            out, _ = started.communicate(timeout=20)
+            assert not (here / "left").exists()
+        finally:
+            (here / "leave").touch()
+            started.kill()
+            started.wait()
+            thread.join(20)
+            assert wait_for(here / "left")
+    person.join()
+    assert out.decode() == f"{person.issued[-1]}\n"
+    said = (tmp_path / "errors").read_text()
+    assert "Opening in existing browser session." in said
+    assert person.issued[-1] not in said
+
+
+def wait_for(path: Path) -> bool:
+    """Whether it is there within 20 s."""
+    end = time.monotonic() + 20
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def test_fetch_tells_a_persons_no(
