@@ -35,6 +35,9 @@ BY_DEFAULT: Final = "client_credentials"
 SEVERAL: Final = (BY_DEFAULT, "authorization_code", "device_code")
 """Sources whose option `resource` takes several; a machine's metadata service takes one."""
 
+PROVIDER: Final = ("issuer", "token_endpoint")
+"""The options that say whose a source's client and secret are."""
+
 PERSON: Final = 300.0
 MACHINE: Final = 60.0
 """Seconds that a person has for a login, and a source for giving a token by itself."""
@@ -103,9 +106,9 @@ def fetch_token(
 
     authorization_code opens the browser, device_code shows a code to be entered elsewhere.
 
-    The options are those of the source; what they leave out, the configuration says. The token
-    goes to a pipe or a file; a terminal gets a summary of it. Exits with 3 if nobody can give
-    one now.
+    The options are those of the source; what they leave out, the configuration says, but nothing
+    for an --issuer other than its own. The token goes to a pipe or a file; a terminal gets a
+    summary of it. Exits with 3 if nobody can give one now.
     """
     if output is not None and show:
         raise UsageError("--output and --show exclude each other")
@@ -128,6 +131,10 @@ def fetch_token(
             "where from? --source NAME, or --issuer with --client-id and --client-secret-file; "
             f"or credentials_plugin in the configuration of {appname!r}"
         )
+    theirs = [settings.option_given("credentials", name, key) for key in PROVIDER]
+    if issuer is not None and any(each not in (None, issuer) for each in theirs):
+        # Client and secret are of the provider that stands there, and of no other.
+        settings = settings.without_options("credentials", name)
     if given:
         # One of its own kind takes several.
         if name in SEVERAL and resource is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_runs import Sasl
+from cli_runs import PASSWORD, Sasl
 from daemons import free_port
 from login_provider import CLIENT_SECRET, LoginProvider
 from person_provider import PersonProvider
@@ -777,6 +777,47 @@ def test_fetch_opens_a_persons_browser(
     # And where none appears, they have the address.
     assert done.stderr.splitlines()[-1].startswith(f"{person.issuer}/authorize?")
     assert "You are logged in" in person.pages[-1]
+
+
+@pytest.mark.parametrize("source", ["device_code", "client_credentials"])
+@pytest.mark.parametrize(
+    "whose",
+    [
+        'issuer = "https://id.corp.example"',
+        'issuer = "ISSUER/"',
+        'token_endpoint = "https://id.corp.example/token"',
+    ],
+)
+def test_fetch_shows_another_provider_no_configured_client(
+    sasl: Sasl, person: PersonProvider, source: str, whose: str
+) -> None:
+    """Its secret and its name are the configured provider's; the command line names another."""
+    config = sasl.folder / "sasl.toml"
+    config.write_text(
+        f"[credentials.{source}]\n{whose.replace('ISSUER', person.issuer)}\n"
+        f'client_id = "corp"\nclient_secret = "{PASSWORD}"\nauth_method = "client_secret_post"\n'
+    )
+    fetch = ["token", "fetch", "--config", str(config), "--source", source, "--allow-loopback-http"]
+    done = sasl.run(*fetch, "--issuer", person.issuer)
+    assert done.returncode == 1
+    assert "the option is missing" in done.stderr
+    assert person.forms == []
+    done = sasl.run(*fetch, "--issuer", person.issuer, "--client-id", "mine")
+    assert not [form for form in person.forms if {"client_secret"} & form.keys()]
+    assert {tuple(form["client_id"]) for form in person.forms} <= {("mine",)}
+
+
+def test_fetch_knows_the_configured_provider_again(sasl: Sasl, person: PersonProvider) -> None:
+    """Named on the command line too, it is shown the client that is configured for it."""
+    config = sasl.folder / "sasl.toml"
+    config.write_text(
+        f'[credentials.device_code]\nissuer = "{person.issuer}"\nclient_id = "corp"\n'
+        f'client_secret = "{PASSWORD}"\nauth_method = "client_secret_post"\n'
+    )
+    fetch = ["--config", str(config), "--source", "device_code", "--allow-loopback-http"]
+    done = sasl.run("token", "fetch", *fetch, "--issuer", person.issuer)
+    assert done.returncode == 0
+    assert person.forms[0]["client_secret"] == [PASSWORD]
 
 
 BROWSER = """
