@@ -219,7 +219,8 @@ def plan(
 ) -> Login:
     """Which login `request` asks for, under the source's options.
 
-    The configured client goes before the one that the server names; the scopes are both's.
+    The configured client goes before the one that the server names, and so do the scopes: a
+    server does not widen what somebody has laid down.
 
     Raises:
         AuthenticationError: the server trusts another provider than the configured one; code
@@ -247,7 +248,7 @@ def plan(
         raise _missing(source, "client_id")
     if form_problem((client_id,)) is not None or len(client_id) > 2048:
         raise odd("server-provider", "the server's client_id is none")
-    scopes = tuple(dict.fromkeys((*request.scopes, *options.scope)))
+    scopes = tuple(dict.fromkeys(options.scope or request.scopes))
     if len(scopes) > _SCOPES or not all(map(SCOPE.fullmatch, scopes)):
         raise odd("server-provider", "the server asks for what is no scope, or for too many")
     return Login(

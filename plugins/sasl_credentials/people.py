@@ -35,8 +35,8 @@ class PersonOptions:
 
     `issuer`: the provider, and `client_id`: who we are there. Both may be left out where the
     server says them (MONGODB-OIDC). `client_secret`, or the file that it is in: of a client that
-    has one; `auth_method`: how it is shown. `scope`: what the token may do, besides what the
-    server asks for. `resource`, `audience`: what it is for. `allowed_hosts`: the servers that
+    has one; `auth_method`: how it is shown. `scope`: what the token may do; without it, what
+    the server asks for. `resource`, `audience`: what it is for. `allowed_hosts`: the servers that
     the token may be shown to. `ca_file`: PEM of the authorities that alone are trusted.
     `allow_loopback_http`: http:// is allowed, of this machine.
     """

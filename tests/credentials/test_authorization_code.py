@@ -218,13 +218,27 @@ def test_a_refresh_token_is_used_before_anybody_is_bothered(provider: PersonIssu
 
 
 def test_the_server_says_which_provider_it_trusts(provider: PersonIssuer) -> None:
-    """Where no other is configured; its scopes are asked for first, the options' besides."""
+    """Where no other is configured; as whom, and with what scopes."""
     browser = Browser(provider)
     asked = attrs.evolve(REQUEST, issuer=ISSUER, client_id="theirs", scopes=("db", "openid"))
-    made = source(browser, issuer=None, client_id=None, scope=("openid", "offline_access"))
+    made = source(browser, issuer=None, client_id=None)
     _ = run(made.token(asked), provider.http)
     assert browser.query["client_id"] == "theirs"
-    assert browser.query["scope"] == "db openid offline_access"
+    assert browser.query["scope"] == "db openid"
+    _ = browser.close()
+
+
+@pytest.mark.parametrize("client", [None, "app"])
+def test_a_server_does_not_widen_a_configured_scope(
+    provider: PersonIssuer, client: str | None
+) -> None:
+    """It stands alone, whoever the client is: what it asks for besides nobody has allowed."""
+    browser = Browser(provider)
+    wide = ("https://mail.google.com/", "openid", "admin")
+    asked = attrs.evolve(REQUEST, issuer=ISSUER, client_id="theirs", scopes=wide)
+    made = source(browser, client_id=client, scope=("openid", "offline_access"))
+    _ = run(made.token(asked), provider.http)
+    assert browser.query["scope"] == "openid offline_access"
     _ = browser.close()
 
 
