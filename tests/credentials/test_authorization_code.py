@@ -142,7 +142,10 @@ def test_the_query_of_the_endpoint_stays(provider: PersonIssuer) -> None:
     _ = browser.close()
 
 
-@pytest.mark.parametrize("redirect", ["http://localhost/", "http://[::1]/a/b", "http://127.0.0.1"])
+@pytest.mark.parametrize(
+    "redirect",
+    ["http://localhost/", "http://[::1]/a/b", "http://127.0.0.1", "http://127.0.0.1/a..b/.c/...//"],
+)
 def test_the_browser_comes_back_where_it_was_told(provider: PersonIssuer, redirect: str) -> None:
     """On a free port, to each of the three names of this machine."""
     if "::1" in redirect:
@@ -334,6 +337,12 @@ def test_what_nobody_says_is_missing(provider: PersonIssuer, missing: str) -> No
                 "http://localhost/?a=b",
                 "http://localhost/#a",
                 "http://localhost/%2f",
+                "http://localhost/./cb",
+                "http://localhost/a/../cb",
+                "http://localhost/a/..",
+                "http://localhost/.",
+                "http://localhost/%2e%2E/cb",
+                "http://localhost/.%2e/cb",
                 "http://localhost:/",
                 "http://localhost:0/",
                 "http://localhost:08400/",
