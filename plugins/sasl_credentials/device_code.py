@@ -38,6 +38,9 @@ GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 SLOWER: Final = 5.0
 """Seconds that `slow_down` adds to the interval, for good (RFC 8628 section 3.5)."""
 
+LAST: Final = 2.0
+"""Seconds before the end at which the provider is polled for the last time."""
+
 BACK_OFF: Final = 60.0
 """Longest pause that outages make of a shorter interval, in seconds."""
 
@@ -115,9 +118,12 @@ class DeviceCode(CredentialsPlug):
 
         while True:
             wait = min(interval * 2.0 ** min(outages, 6), max(interval, BACK_OFF))
-            if self._monotonic() + wait >= login.end:
+            left = login.end - self._monotonic() - LAST
+            if left <= 0:
                 raise _too_late(outages)
-            yield from (self._wait or pause)(wait)
+            # The last poll comes sooner where the time is over otherwise: the person may have
+            # entered the code, and there is no other poll that it could be too close to.
+            yield from (self._wait or pause)(min(wait, left))
             try:
                 response = yield from login.post(endpoint, fields)
             except BackendError as error:
