@@ -23,7 +23,7 @@ from sasl_core import Client, TokenRequest
 from sasl_core.plugin import AuthenticationError, BackendError, UsageError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from sasl_core import AccessToken
 
@@ -163,14 +163,14 @@ def fetch_token(
 
 
 @contextmanager
-def _output_kept() -> Iterator[None]:
+def _output_kept() -> Generator[None]:
     """Let what is started meanwhile write to standard error in place of standard output.
 
     A browser says things there, and runs on after the login: it would spoil what reads the token
     from a pipe, and keep that from its end.
     """
     try:
-        sys.stdout.flush()
+        _ = sys.stdout.flush()
         saved = os.dup(1)  # A copy that no child inherits.
     except OSError:
         yield  # There is no standard output.
@@ -179,7 +179,7 @@ def _output_kept() -> Iterator[None]:
         _stand_in()
         yield
     finally:
-        sys.stdout.flush()
+        _ = sys.stdout.flush()
         _ = os.dup2(saved, 1)
         os.close(saved)
 
