@@ -161,6 +161,22 @@ class Configuration:
         except ConfigError as error:
             raise sever(error) from None  # its frames hold what was read, secrets too
 
+    def without_options(self, kind: str, name: str) -> Configuration:
+        """A copy in which the plugin `name` of `kind` has been given no options."""
+        plugins = {key: of for key, of in self._settings.plugins.items() if key != (kind, name)}
+        return type(self)(
+            self.appname,
+            Settings(dict(self._settings.core), plugins, self.applications),
+            file=self._file,
+            origin=self.origin,
+            shadowed=self.shadowed,
+        )
+
+    def option_given(self, kind: str, name: str, key: str) -> object:
+        """What the plugin `name` of `kind` was given for `key`, unchecked; None: nothing."""
+        setting = self._settings.plugins.get((kind, name), {}).get(key)
+        return None if setting is None else setting.value
+
     @property
     def given(self) -> frozenset[str]:
         """The core's keys that were given a value; the others have their defaults."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -22,6 +23,8 @@ from sasl_core import Client, TokenRequest
 from sasl_core.plugin import AuthenticationError, BackendError, UsageError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from sasl_core import AccessToken
 
 __all__ = ["fetch_token"]
@@ -31,6 +34,9 @@ BY_DEFAULT: Final = "client_credentials"
 
 SEVERAL: Final = (BY_DEFAULT, "authorization_code", "device_code")
 """Sources whose option `resource` takes several; a machine's metadata service takes one."""
+
+PROVIDER: Final = ("issuer", "token_endpoint")
+"""The options that say whose a source's client and secret are."""
 
 PERSON: Final = 300.0
 MACHINE: Final = 60.0
@@ -100,9 +106,9 @@ def fetch_token(
 
     authorization_code opens the browser, device_code shows a code to be entered elsewhere.
 
-    The options are those of the source; what they leave out, the configuration says. The token
-    goes to a pipe or a file; a terminal gets a summary of it. Exits with 3 if nobody can give
-    one now.
+    The options are those of the source; what they leave out, the configuration says, but nothing
+    for an --issuer other than its own. The token goes to a pipe or a file; a terminal gets a
+    summary of it. Exits with 3 if nobody can give one now.
     """
     if output is not None and show:
         raise UsageError("--output and --show exclude each other")
@@ -125,6 +131,10 @@ def fetch_token(
             "where from? --source NAME, or --issuer with --client-id and --client-secret-file; "
             f"or credentials_plugin in the configuration of {appname!r}"
         )
+    theirs = [settings.option_given("credentials", name, key) for key in PROVIDER]
+    if issuer is not None and any(each not in (None, issuer) for each in theirs):
+        # Client and secret are of the provider that stands there, and of no other.
+        settings = settings.without_options("credentials", name)
     if given:
         # One of its own kind takes several.
         if name in SEVERAL and resource is not None:
@@ -143,12 +153,45 @@ def fetch_token(
         # No server is shown the token here, so none has to be an allowed host.
         request = TokenRequest(appname, "localhost", deadline=PERSON if plug.human else MACHINE)
         try:
-            # A stranger's source may give anything, whatever its type says.
-            token = check_access_token(client.run(plug.token(request)))
+            with _output_kept():
+                # A stranger's source may give anything, whatever its type says.
+                token = check_access_token(client.run(plug.token(request)))
         except (AuthenticationError, BackendError) as error:
             refused = isinstance(error, AuthenticationError)
             fail(f"no token: {one_line(error)}", status=1 if refused else NOBODY_KNOWS)
     _hand_over(token, output, show=show)
+
+
+@contextmanager
+def _output_kept() -> Generator[None]:
+    """Let what is started meanwhile write to standard error in place of standard output.
+
+    A browser says things there, and runs on after the login: it would spoil what reads the token
+    from a pipe, and keep that from its end.
+    """
+    try:
+        _ = sys.stdout.flush()
+        saved = os.dup(1)  # A copy that no child inherits.
+    except OSError:
+        yield  # There is no standard output.
+        return
+    try:
+        _stand_in()
+        yield
+    finally:
+        _ = sys.stdout.flush()
+        _ = os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _stand_in() -> None:
+    try:
+        _ = os.dup2(2, 1)
+    except OSError:
+        # Nor is there a standard error.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        _ = os.dup2(nothing, 1)
+        os.close(nothing)
 
 
 def _hand_over(token: AccessToken, output: str | None, *, show: bool) -> None:

@@ -46,7 +46,13 @@ ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 # RFC 6749 section 5.2, and 4.1.2.1 for what some send here as well: whether it helps to wait.
 _REFUSALS: Final = frozenset(
-    {"invalid_client", "invalid_grant", "unauthorized_client", "access_denied"}
+    {
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "access_denied",
+        "authorization_declined",  # Entra's word for a person's no in the device flow.
+    }
 )
 _TEMPORARY: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 

@@ -6,7 +6,7 @@ A plain function runs where it may block; a coroutine function needs the asyncio
 from __future__ import annotations
 
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from sasl_core.plugin import BackendError, Blocking, NeedCall, SaslError, UsageError, sever
@@ -31,7 +31,8 @@ def ask(function: Function[A], argument: A, what: str, deadline: float) -> Needs
         SaslError: the function raised it.
         BackendError: it raised something else (code "callback-failed"; of it the type and the
             place are told), or took too long (code "timeout").
-        UsageError: it is a coroutine function, and there is no event loop.
+        UsageError: it is a coroutine function, and there is no event loop; or it is a plain
+            one that returns what has to be awaited.
     """
     if iscoroutinefunction(function) or iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - asked for what it is, not whether.
@@ -47,11 +48,21 @@ def _no_loop(what: str) -> object:
 
 def _ask(function: Function[A], argument: A, what: str) -> object:
     try:
-        return function(argument)
+        answer = function(argument)
     except SaslError:
         raise
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
         raised = _told(error, argument)
+    else:
+        if not isawaitable(answer):
+            return answer
+        if iscoroutine(answer):
+            answer.close()
+        # Taken for an answer it would count as yes, and nothing would ever run.
+        raise UsageError(
+            f"the {what} is a plain function that returned what has to be awaited; "
+            "declare it with async def, and use sasl_core.aio"
+        )
     raise _failed(what, raised)
 
 

@@ -16,12 +16,13 @@ import attrs
 
 from sasl_core.plugin import AuthenticationError, BackendError, printable, record
 from sasl_credentials.answers import ERROR_CODE
+from sasl_credentials.login import names_itself
 from sasl_credentials.people import odd
 from sasl_tokens.forms import query
 
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslError
-    from sasl_credentials.people import Login
+    from sasl_credentials.login import Login
     from sasl_tokens.discovery import Discovery
 
 __all__ = ["Answer", "Secrets", "accept_code", "authorization_url", "parse_answer"]
@@ -159,7 +160,7 @@ def accept_code(answer: Answer, document: Discovery) -> str:
 def _issuer_problem(iss: str | None, document: Discovery) -> str | None:
     """Why the answer is not of the provider that was asked (RFC 9207 section 2.4)."""
     if iss is None:
-        if document.members.get("authorization_response_iss_parameter_supported") is True:
+        if names_itself(document):
             return f"{printable(document.issuer)} names itself in its answers, but not in this one"
         return None
     if iss != document.issuer:

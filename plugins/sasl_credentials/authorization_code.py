@@ -7,8 +7,11 @@ which is exchanged for the token. What keeps others out of it:
 - PKCE: the code is worth nothing without the verifier, which never leaves this program but for
   the provider's token endpoint.
 - `nonce`: an ID token that comes along is of this login, or the login fails.
-- `iss`: an answer of another provider than the one that was asked is a mix-up, and refused.
+- `iss`: an answer of another provider than the one that was asked is a mix-up, and refused. A
+  provider that nobody has configured has to announce it.
 - The listener is there before the browser is opened, on the loopback alone.
+- The machine's browser is started with an address of the listener, which leads on once: so no
+  other user learns `state` from its command line, or the login fails.
 
 Source: RFC 6749 section 4.1; RFC 7636; RFC 8252; RFC 9207; RFC 9700 section 2.1; OpenID Connect
 Core 1.0 sections 3.1.2.1 and 3.1.3.7.
@@ -40,9 +43,10 @@ from sasl_credentials.authorization import (
     authorization_url,
     parse_answer,
 )
-from sasl_credentials.people import PersonOptions, check_options, odd, plan
+from sasl_credentials.login import plan
+from sasl_credentials.people import PersonOptions, check_options, odd
 from sasl_credentials.redirect.uri import parse_redirect_uri
-from sasl_credentials.screen import call_browser, show_url
+from sasl_credentials.screen import call_browser, show_opening, show_url
 from sasl_tokens.hosts import check_patterns
 from sasl_tokens.identity import check_id_token
 
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from sasl_core.plugin import AccessToken, Needs, SaslUtils, TokenRequest
-    from sasl_credentials.people import Login
+    from sasl_credentials.login import Login
     from sasl_credentials.redirect.listener import RedirectListener
 
 __all__ = [
@@ -86,9 +90,13 @@ class AuthorizationCodeOptions(PersonOptions):
 class AuthorizationCode(CredentialsPlug):
     """Tokens of a person who logs in with the browser.
 
-    `open_browser`: opens an address, and says whether it could; None: the machine's browser.
-    `show`: shows the address to a person where no browser opens; None: on standard error. Each
-    may be a coroutine function, which needs the asyncio door; a plain one runs in a thread there.
+    `open_browser`: opens an address, says whether it could, and should not wait until the
+    browser is left. Other users of the machine must not see the address, as on the command line
+    of a process: whoever opens it can log in in the person's place. None: the machine's browser,
+    which is started with another address, of the listener, that is good for one visit.
+    `show`: shows the address to a person, always where the machine's browser is opened, and
+    else where `open_browser` could not; None: on standard error. Each may be a coroutine
+    function, which needs the asyncio door; a plain one runs in a thread there.
 
     Raises:
         ConfigError: one of `options` cannot be used; `key` says which.
@@ -120,8 +128,9 @@ class AuthorizationCode(CredentialsPlug):
                     key=f"credentials.{self.name}.prompt",
                 )
         self._options = options
-        self._open = call_browser if open_browser is None else open_browser
-        self._show = show_url if show is None else show
+        self._open = open_browser
+        said = show_opening if open_browser is None else show_url
+        self._show = said if show is None else show
         self._clock = clock
         self._monotonic = monotonic
 
@@ -130,6 +139,7 @@ class AuthorizationCode(CredentialsPlug):
         if request.refresh_token is not None:
             return (yield from login.refresh(request.refresh_token))
         document = yield from login.find()
+        login.trust_answers(document)
         endpoint = login.address(document, "authorization_endpoint")
         token_endpoint = login.address(document, "token_endpoint")
         _check_pkce(document.members.get("code_challenge_methods_supported"))
@@ -176,17 +186,23 @@ class AuthorizationCode(CredentialsPlug):
         """What the browser brings back.
 
         Raises:
-            BackendError: nothing; code "timeout".
+            AuthenticationError: another may have logged in here; code "opened-twice".
+            BackendError: nobody has come back; code "timeout".
         """
+        left = login.left()
+        yield from NeedCall(partial(listener.begin, left), Blocking.LOCAL)
         opened: object = False
-        try:
-            opened = yield from ask(self._open, url, "open_browser function", login.left())
-        except BackendError:
-            # A browser that does not open is no reason to give up: a person can.
-            opened = False
+        if self._open is None:
+            # Every user of the machine can read what a browser is started with.
+            yield from NeedCall(partial(call_browser, listener.lead(url)), Blocking.LOCAL)
+        else:
+            try:
+                opened = yield from ask(self._open, url, "open_browser function", login.left())
+            except BackendError:
+                # A browser that does not open is no reason to give up: a person can.
+                opened = False
         if not opened:
             _ = yield from ask(self._show, url, "show function", login.left())
-        left = login.left()
         answer = yield from NeedCall(
             partial(listener.wait, left), Blocking.REMOTE, partial(listener.wait_async, left)
         )

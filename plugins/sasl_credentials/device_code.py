@@ -17,7 +17,8 @@ from sasl_core.plugin import BackendError, CredentialsPlug, hookimpl
 from sasl_credentials.answers import error_code, passes
 from sasl_credentials.asking import ask
 from sasl_credentials.device_messages import parse_device_response
-from sasl_credentials.people import PersonOptions, check_options, plan
+from sasl_credentials.login import plan
+from sasl_credentials.people import PersonOptions, check_options
 from sasl_credentials.screen import show_code
 from sasl_tokens.hosts import check_patterns
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from sasl_core.plugin import AccessToken, HttpResponse, Needs, SaslUtils, TokenRequest
     from sasl_credentials.device_messages import DeviceGrant, DevicePrompt
-    from sasl_credentials.people import Login
+    from sasl_credentials.login import Login
 
 __all__ = ["SASL_PLUGIN_API", "DeviceCode", "DeviceCodeOptions", "sasl_credentials_init"]
 
@@ -36,6 +37,9 @@ GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 SLOWER: Final = 5.0
 """Seconds that `slow_down` adds to the interval, for good (RFC 8628 section 3.5)."""
+
+LAST: Final = 2.0
+"""Seconds before the end at which the provider is polled for the last time."""
 
 BACK_OFF: Final = 60.0
 """Longest pause that outages make of a shorter interval, in seconds."""
@@ -88,6 +92,7 @@ class DeviceCode(CredentialsPlug):
         document = yield from login.find()
         endpoint = login.address(document, "device_authorization_endpoint")
         token_endpoint = login.address(document, "token_endpoint")
+        login.trust_addresses(endpoint, token_endpoint)
         response = yield from login.post(endpoint, login.asked())
         begin = self._monotonic()
         grant = parse_device_response(
@@ -113,9 +118,12 @@ class DeviceCode(CredentialsPlug):
 
         while True:
             wait = min(interval * 2.0 ** min(outages, 6), max(interval, BACK_OFF))
-            if self._monotonic() + wait >= login.end:
+            left = login.end - self._monotonic() - LAST
+            if left <= 0:
                 raise _too_late(outages)
-            yield from (self._wait or pause)(wait)
+            # The last poll comes sooner where the time is over otherwise: the person may have
+            # entered the code, and there is no other poll that it could be too close to.
+            yield from (self._wait or pause)(min(wait, left))
             try:
                 response = yield from login.post(endpoint, fields)
             except BackendError as error:

@@ -28,8 +28,7 @@ INTERVAL: Final = 5.0
 """Seconds between two polls where the provider says nothing (RFC 8628 section 3.2)."""
 
 SHORTEST: Final = 1.0
-LONGEST: Final = 60.0
-"""Bounds of what a provider may say for it."""
+"""Least that a provider may say for it. There is no most: it is the least that it wants."""
 
 LIFETIME: Final = 86_400.0
 """Longest life of a code that is believed, in seconds."""
@@ -91,7 +90,7 @@ def parse_device_response(response: HttpResponse, *, allow_loopback_http: bool) 
     seconds = _number(members, "expires_in", LIFETIME)
     if seconds is None:
         raise _odd("it has no expires_in")
-    interval = _number(members, "interval", LONGEST)
+    interval = _number(members, "interval", LIFETIME)
     return DeviceGrant(
         str(device_code),
         DevicePrompt(uri, user_code, complete, seconds),

@@ -1,12 +1,9 @@
-"""What the sources have in common that send a person to an identity provider.
+"""The options of the sources that send a person to an identity provider.
 
-Invariants:
-- A configured issuer is the only one: a server that names another is an error, and nobody is
-  sent there. Without one, the server's word counts; ALLOWED_HOSTS has let it have that word.
-- A secret belongs to a configured client of a configured issuer, and is shown to no other.
-- The refresh token of a login goes the same way as the login.
+Invariant: a secret belongs to a configured client of a configured issuer, and is shown to no
+other.
 
-Source: RFC 6749 sections 2.3.1, 3.3 and 6; RFC 8707; RFC 9700 sections 2.1 and 4.4 (mix-up).
+Source: RFC 6749 sections 2.3.1 and 3.3; RFC 8707.
 """
 
 from __future__ import annotations
@@ -17,39 +14,19 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from sasl_core.plugin import (
-    AuthenticationError,
-    BackendError,
-    ConfigError,
-    UsageError,
-    printable,
-    record,
-)
-from sasl_credentials.answers import parse_token_response
-from sasl_credentials.grants import (
-    SECONDS,
-    AuthMethod,
-    find_provider,
-    post_form,
-    refresh_grant,
-    show_client,
-)
-from sasl_credentials.secret_files import read_secret
+from sasl_core.plugin import BackendError, ConfigError, UsageError
+from sasl_credentials.grants import AuthMethod
 from sasl_tokens.forms import form
 from sasl_tokens.hosts import ALLOWED_HOSTS
 from sasl_tokens.urls import UrlProblem, check_url, origin_and_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from sasl_core.plugin import AccessToken, HttpResponse, Needs, TokenRequest
-    from sasl_tokens.discovery import Discovery
+__all__ = ["SCOPE", "PersonOptions", "address_problem", "check_options", "form_problem", "odd"]
 
-__all__ = ["Login", "PersonOptions", "check_options", "odd", "plan"]
-
-# RFC 6749 section 3.3, and RFC 8707 section 2 asks for an absolute address.
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
-_SCOPES: Final = 64
+SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
+"""One scope (RFC 6749 section 3.3), of a length with an end."""
 
 
 @attrs.frozen
@@ -58,8 +35,8 @@ class PersonOptions:
 
     `issuer`: the provider, and `client_id`: who we are there. Both may be left out where the
     server says them (MONGODB-OIDC). `client_secret`, or the file that it is in: of a client that
-    has one; `auth_method`: how it is shown. `scope`: what the token may do, besides what the
-    server asks for. `resource`, `audience`: what it is for. `allowed_hosts`: the servers that
+    has one; `auth_method`: how it is shown. `scope`: what the token may do; without it, what
+    the server asks for. `resource`, `audience`: what it is for. `allowed_hosts`: the servers that
     the token may be shown to. `ca_file`: PEM of the authorities that alone are trusted.
     `allow_loopback_http`: http:// is allowed, of this machine.
     """
@@ -88,7 +65,7 @@ def check_options(options: PersonOptions, source: str) -> None:
         return ConfigError(problem, key=f"credentials.{source}.{name}")
 
     if options.issuer is not None:
-        problem = _address_problem(options.issuer, options)
+        problem = address_problem(options.issuer, options)
         if problem is not None:
             raise wrong("issuer", problem)
     secrets = [n for n in ("client_secret", "client_secret_file") if getattr(options, n)]
@@ -99,16 +76,17 @@ def check_options(options: PersonOptions, source: str) -> None:
             # Otherwise the server would say who gets to see the secret.
             raise wrong(name, f"the option is missing; {secrets[0]} is shown to nobody else")
     for scope in options.scope:
-        if _SCOPE.fullmatch(scope) is None:
+        if SCOPE.fullmatch(scope) is None:
             raise wrong("scope", "a scope is printable ASCII without blanks, quotes and \\")
     for name in ("client_id", "client_secret", "resource", "audience"):
         value: str | tuple[str, ...] | None = getattr(options, name)
-        problem = _form_problem((value,) if isinstance(value, str) else value or ())
+        problem = form_problem((value,) if isinstance(value, str) else value or ())
         if problem is not None:
             raise wrong(name, problem)
 
 
-def _form_problem(values: Iterable[str]) -> str | None:
+def form_problem(values: Iterable[str]) -> str | None:
+    """Why `values` can be sent in no form; None: they can."""
     try:
         _ = [form(each) for each in values]
     except UsageError as error:
@@ -116,7 +94,8 @@ def _form_problem(values: Iterable[str]) -> str | None:
     return None
 
 
-def _address_problem(issuer: str, options: PersonOptions) -> str | None:
+def address_problem(issuer: str, options: PersonOptions) -> str | None:
+    """Why `issuer` is none that is asked under these options; None: it is."""
     try:
         _ = check_url(issuer, what="the issuer", allow_loopback_http=options.allow_loopback_http)
         _ = origin_and_path(issuer)
@@ -128,189 +107,3 @@ def _address_problem(issuer: str, options: PersonOptions) -> str | None:
 def odd(code: str, problem: str) -> BackendError:
     """What a provider says makes no sense, and will make none the next time."""
     return BackendError(code=code, detail=problem, temporary=False)
-
-
-@record
-class Login:
-    """One login: with which provider, as which client, for what; and its time.
-
-    `end`: when it has to be over, by `monotonic`.
-    """
-
-    source: str
-    options: PersonOptions
-    issuer: str
-    client_id: str
-    scopes: tuple[str, ...]
-    end: float
-    clock: Callable[[], float] = attrs.field(repr=False)
-    monotonic: Callable[[], float] = attrs.field(repr=False)
-
-    @property
-    def ca_file(self) -> str | None:
-        """The authorities that alone are trusted."""
-        return None if self.options.ca_file is None else str(self.options.ca_file)
-
-    def left(self) -> float:
-        """How many seconds are left.
-
-        Raises:
-            BackendError: none; code "timeout".
-        """
-        left = self.end - self.monotonic()
-        if left <= 0:
-            raise BackendError(code="timeout", detail="nobody has logged in in time")
-        return left
-
-    def asked(self) -> tuple[tuple[str, str], ...]:
-        """What the token is to be good for, as fields of the first request."""
-        fields = [("scope", " ".join(self.scopes))] if self.scopes else []
-        fields.extend(self.resources())
-        if self.options.audience is not None:
-            fields.append(("audience", self.options.audience))
-        return tuple(fields)
-
-    def resources(self) -> tuple[tuple[str, str], ...]:
-        """Whom the token is for, as fields (RFC 8707)."""
-        return tuple(("resource", each) for each in self.options.resource)
-
-    def find(self) -> Needs[Discovery]:
-        """The provider's document.
-
-        Raises:
-            BackendError: there is none.
-        """
-        return (
-            yield from find_provider(
-                self.issuer,
-                min(self.left(), SECONDS),
-                ca_file=self.ca_file,
-                allow_loopback_http=self.options.allow_loopback_http,
-            )
-        )
-
-    def address(self, document: Discovery, name: str) -> str:
-        """An address that the provider's document has to name.
-
-        Raises:
-            BackendError: it does not, or it is none that may be asked.
-        """
-        try:
-            address = document.address(name, allow_loopback_http=self.options.allow_loopback_http)
-        except BackendError as error:
-            problem = error.detail or str(error)
-        else:
-            if address is not None:
-                return address
-            problem = f"{printable(self.issuer)} names no {name}"
-        raise odd("discovery", problem)
-
-    def post(self, url: str, fields: tuple[tuple[str, str], ...]) -> Needs[HttpResponse]:
-        """Send a form to the provider, as the client.
-
-        Raises:
-            BackendError: there is no answer, or the secret cannot be read.
-        """
-        own, client = show_client(
-            self.client_id, (yield from self._secret()), self.options.auth_method
-        )
-        _, cleartext = check_url(
-            url, what="the address", allow_loopback_http=self.options.allow_loopback_http
-        )
-        return (
-            yield from post_form(
-                url,
-                (*fields, *own),
-                client=client,
-                ca_file=self.ca_file,
-                cleartext=cleartext,
-                deadline=min(self.left(), SECONDS),
-            )
-        )
-
-    def parse(self, response: HttpResponse) -> AccessToken:
-        """The token of a token endpoint's answer; raises as `parse_token_response`."""
-        return parse_token_response(response, self.clock())
-
-    def refresh(self, refresh_token: str) -> Needs[AccessToken]:
-        """A token for a refresh token; raises as `refresh_grant`."""
-        secret = yield from self._secret()
-        return (
-            yield from refresh_grant(
-                self.issuer,
-                self.client_id,
-                refresh_token,
-                client_secret=secret,
-                auth_method=self.options.auth_method,
-                resource=self.options.resource,
-                ca_file=self.ca_file,
-                allow_loopback_http=self.options.allow_loopback_http,
-                deadline=self.left(),
-                clock=self.clock,
-            )
-        )
-
-    def _secret(self) -> Needs[str | None]:
-        path = self.options.client_secret_file
-        if path is not None:
-            return (yield from read_secret(path, "the client's secret"))
-        return self.options.client_secret or None
-
-
-def plan(
-    source: str,
-    options: PersonOptions,
-    request: TokenRequest,
-    clock: Callable[[], float],
-    monotonic: Callable[[], float],
-) -> Login:
-    """Which login `request` asks for, under the source's options.
-
-    The configured client goes before the one that the server names; the scopes are both's.
-
-    Raises:
-        AuthenticationError: the server trusts another provider than the configured one; code
-            "other-issuer".
-        BackendError: what the server said is none of what it may say; code "server-provider".
-        ConfigError: neither the server nor the configuration says it.
-    """
-    issuer, said = options.issuer, request.issuer
-    if issuer is None:
-        if said is None:
-            raise _missing(source, "issuer")
-        problem = _address_problem(said, options)
-        if problem is not None:
-            raise odd("server-provider", f"the server's provider: {problem}")
-        issuer = said
-    elif said is not None and said != issuer:
-        # Never followed: whoever answers for the server would choose who asks the person.
-        raise AuthenticationError(
-            code="other-issuer",
-            detail=f"the server trusts {printable(said)}, and credentials.{source}.issuer is "
-            f"{printable(issuer)}",
-        )
-    client_id = options.client_id or request.client_id
-    if not client_id:
-        raise _missing(source, "client_id")
-    if _form_problem((client_id,)) is not None or len(client_id) > 2048:
-        raise odd("server-provider", "the server's client_id is none")
-    scopes = tuple(dict.fromkeys((*request.scopes, *options.scope)))
-    if len(scopes) > _SCOPES or not all(map(_SCOPE.fullmatch, scopes)):
-        raise odd("server-provider", "the server asks for what is no scope, or for too many")
-    return Login(
-        source,
-        options,
-        issuer,
-        client_id,
-        scopes,
-        monotonic() + request.deadline,
-        clock,
-        monotonic,
-    )
-
-
-def _missing(source: str, name: str) -> ConfigError:
-    return ConfigError(
-        "the option is missing, and the server does not say it",
-        key=f"credentials.{source}.{name}",
-    )

@@ -8,34 +8,46 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sasl_credentials.device_messages import DevicePrompt
 
-__all__ = ["call_browser", "show_code", "show_url"]
-
-OPENING: Final = 5.0
-"""Seconds after which a browser that has not said that it did not open counts as open."""
+__all__ = ["call_browser", "show_code", "show_opening", "show_url"]
 
 
-def call_browser(url: str) -> bool:
-    """Open `url` in the machine's browser; whether there is one."""
+def call_browser(url: str) -> None:
+    """Have the machine's browser open `url`, and do not wait for it.
+
+    Whether one appears nobody knows: desktops start it by way of other programs. So the person
+    is told the address as well.
+    """
     import webbrowser
 
-    opened: list[bool] = []
+    thread = threading.Thread(
+        target=partial(_call, webbrowser.open, url), name="sasl-browser", daemon=True
+    )
+    with suppress(RuntimeError):  # There are no more threads.
+        thread.start()
 
-    def call() -> None:
-        try:
-            opened.append(webbrowser.open(url))
-        except (OSError, webbrowser.Error):
-            opened.append(False)
 
-    # A browser in the terminal runs until it is left, and the answer comes before that.
-    thread = threading.Thread(target=call, name="sasl-browser", daemon=True)
-    thread.start()
-    thread.join(OPENING)
-    return not opened or opened[0]
+def _call(browser: Callable[[str], object], url: str) -> None:
+    # One in the terminal runs until it is left. BROWSER may name anything, which raises anything;
+    # the text of it would have the address in it, and the person has that already.
+    with suppress(Exception):
+        _ = browser(url)
+
+
+def show_opening(url: str) -> None:
+    """Tell the person at the terminal that a browser is opened, and what if not."""
+    _show(
+        "To log in, use the browser that is opened now. If none appears, open this address\n"
+        f"in one of this machine:\n{url}\n"
+    )
 
 
 def show_url(url: str) -> None:
@@ -55,4 +67,6 @@ def show_code(prompt: DevicePrompt) -> None:
 
 
 def _show(text: str) -> None:
-    _ = sys.stderr.write(text)
+    # Windows starts some programs without one.
+    if sys.stderr is not None:
+        _ = sys.stderr.write(text)

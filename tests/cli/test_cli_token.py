@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+import subprocess
+import sys
 import threading
 import time
 from base64 import b64decode
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_runs import Sasl
+from cli_runs import PASSWORD, Sasl
 from daemons import free_port
 from login_provider import CLIENT_SECRET, LoginProvider
 from person_provider import PersonProvider
@@ -770,29 +772,130 @@ def test_fetch_opens_a_persons_browser(
     monkeypatch.setattr("webbrowser.open", person.browse)
     done = sasl.run(*by_person(person, "authorization_code", "--redirect-uri", back))
     person.join()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{person.issued[-1]}\n"
+    assert (done.returncode, done.stdout) == (0, f"{person.issued[-1]}\n")
     assert person.forms[-1]["redirect_uri"] == [back]
+    # And where none appears, they have the address.
+    assert done.stderr.splitlines()[-1].startswith(f"{person.issuer}/authorize?")
     assert "You are logged in" in person.pages[-1]
 
 
-def test_fetch_shows_a_person_the_address_without_a_browser(
+@pytest.mark.parametrize("source", ["device_code", "client_credentials"])
+@pytest.mark.parametrize(
+    "whose",
+    [
+        'issuer = "https://id.corp.example"',
+        'issuer = "ISSUER/"',
+        'token_endpoint = "https://id.corp.example/token"',
+    ],
+)
+def test_fetch_shows_another_provider_no_configured_client(
+    sasl: Sasl, person: PersonProvider, source: str, whose: str
+) -> None:
+    """Its secret and its name are the configured provider's; the command line names another."""
+    config = sasl.folder / "sasl.toml"
+    config.write_text(
+        f"[credentials.{source}]\n{whose.replace('ISSUER', person.issuer)}\n"
+        f'client_id = "corp"\nclient_secret = "{PASSWORD}"\nauth_method = "client_secret_post"\n'
+    )
+    fetch = ["token", "fetch", "--config", str(config), "--source", source, "--allow-loopback-http"]
+    done = sasl.run(*fetch, "--issuer", person.issuer)
+    assert done.returncode == 1
+    assert "the option is missing" in done.stderr
+    assert person.forms == []
+    done = sasl.run(*fetch, "--issuer", person.issuer, "--client-id", "mine")
+    assert not [form for form in person.forms if {"client_secret"} & form.keys()]
+    assert {tuple(form["client_id"]) for form in person.forms} <= {("mine",)}
+
+
+def test_fetch_knows_the_configured_provider_again(sasl: Sasl, person: PersonProvider) -> None:
+    """Named on the command line too, it is shown the client that is configured for it."""
+    config = sasl.folder / "sasl.toml"
+    config.write_text(
+        f'[credentials.device_code]\nissuer = "{person.issuer}"\nclient_id = "corp"\n'
+        f'client_secret = "{PASSWORD}"\nauth_method = "client_secret_post"\n'
+    )
+    fetch = ["--config", str(config), "--source", "device_code", "--allow-loopback-http"]
+    done = sasl.run("token", "fetch", *fetch, "--issuer", person.issuer)
+    assert done.returncode == 0
+    assert person.forms[0]["client_secret"] == [PASSWORD]
+
+
+BROWSER = """
+import pathlib, sys, time
+print("Opening in existing browser session.", flush=True)
+print("Gtk-WARNING: something", file=sys.stderr, flush=True)
+here = pathlib.Path(sys.argv[1])
+(here / "new").write_text(sys.argv[2])
+(here / "new").rename(here / "opened")
+end = time.monotonic() + 30
+while not (here / "leave").exists() and time.monotonic() < end:
+    time.sleep(0.02)
+(here / "left").touch()
+"""
+"""Says things, as browsers do, and runs on after the login."""
+
+
+def test_fetch_keeps_a_browser_off_the_pipe(
+    sasl: Sasl, person: PersonProvider, tmp_path: Path
+) -> None:
+    """What reads the token reads nothing else, and comes to its end while the browser is open."""
+    here = tmp_path / "browser"
+    here.mkdir()
+    (here / "browser.py").write_text(BROWSER)
+    environment = sasl.environment() | {
+        "BROWSER": f"{sys.executable} {here / 'browser.py'} {here} %s",
+    }
+
+    def sit_there() -> None:
+        if wait_for(here / "opened"):
+            _ = person.browse((here / "opened").read_text())
+
+    thread = threading.Thread(target=sit_there)
+    with (tmp_path / "errors").open("wb") as errors:
+        command = [sys.executable, "-P", "-m", "sasl_cli"]
+        started = subprocess.Popen(
+            [*command, *by_person(person, "authorization_code")],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=tmp_path,
+            env=environment,
+        )
+        try:
+            thread.start()
+            out, _ = started.communicate(timeout=20)
+            assert not (here / "left").exists()
+        finally:
+            (here / "leave").touch()
+            started.kill()
+            started.wait()
+            thread.join(20)
+            assert wait_for(here / "left")
+    person.join()
+    assert out.decode() == f"{person.issued[-1]}\n"
+    said = (tmp_path / "errors").read_text()
+    assert "Opening in existing browser session." in said
+    assert person.issued[-1] not in said
+
+
+def wait_for(path: Path) -> bool:
+    """Whether it is there within 20 s."""
+    end = time.monotonic() + 20
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_fetch_tells_a_persons_no(
     sasl: Sasl, person: PersonProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On standard error; a person who says no is a refusal."""
-    seen: list[str] = []
-
-    def no_browser(url: str) -> bool:
-        seen.append(url)
-        person.says = "access_denied"
-        _ = person.browse(url)
-        return False
-
-    monkeypatch.setattr("webbrowser.open", no_browser)
+    """It is a refusal, and the browser says so as well."""
+    person.says = "access_denied"
+    monkeypatch.setattr("webbrowser.open", person.browse)
     done = sasl.run(*by_person(person, "authorization_code"))
     person.join()
     assert (done.returncode, done.stdout) == (1, "")
-    _, shown, said = done.stderr.splitlines()
-    assert shown == seen[0]
+    said = done.stderr.splitlines()[-1]
     assert said == "sasl: no token: authentication failed: the provider said access_denied"
     assert "did not work" in person.pages[-1]

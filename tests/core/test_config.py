@@ -348,6 +348,19 @@ def test_rounds_that_exclude_each_other_name_the_hash() -> None:
     assert str(core.scram_iteration_counter) == "15000 SHA-1:10000"
 
 
+def test_what_a_plugin_was_given_can_be_left_out() -> None:
+    """In a copy; the other plugins' tables and the core's keys stay."""
+    tables = {"log_level": 5, "auxprop": {"sasldb": {"path": "/one"}, "ldapdb": {"uri": "x"}}}
+    loaded = Configuration.from_mapping(tables, "smtp")
+    assert loaded.option_given("auxprop", "sasldb", "path") == "/one"
+    assert loaded.option_given("auxprop", "sasldb", "other") is None
+    assert loaded.option_given("auxprop", "nobody", "path") is None
+    without = loaded.without_options("auxprop", "sasldb")
+    assert without.plugins_given("auxprop") == {"ldapdb"}
+    assert without.core == loaded.core
+    assert loaded.plugins_given("auxprop") == {"sasldb", "ldapdb"}
+
+
 def test_what_is_laid_over_goes_first_key_by_key(tmp_path: Path) -> None:
     """A command line's options replace those of the file, of the application's table too."""
     file = tmp_path / "sasl.toml"

@@ -10,17 +10,16 @@ import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import attrs
 import pytest
 
-from person_kit import REQUEST, Browser, PersonIssuer, get
+from person_kit import REQUEST, Browser, Page, PersonIssuer, get
 from sasl_core import AuthenticationError, BackendError, Client, ConfigError, SaslError
 from sasl_core.plugin import AccessToken, TokenRequest, UsageError
 from sasl_core.testing.leaks import find_secret
 from sasl_credentials import AuthMethod, AuthorizationCode, AuthorizationCodeOptions
-from sasl_credentials.screen import call_browser
 from token_kit import NOW, Ticking, b64, compact, json_response, run
 
 ISSUER = "https://issuer.example.com"
@@ -143,7 +142,10 @@ def test_the_query_of_the_endpoint_stays(provider: PersonIssuer) -> None:
     _ = browser.close()
 
 
-@pytest.mark.parametrize("redirect", ["http://localhost/", "http://[::1]/a/b", "http://127.0.0.1"])
+@pytest.mark.parametrize(
+    "redirect",
+    ["http://localhost/", "http://[::1]/a/b", "http://127.0.0.1", "http://127.0.0.1/a..b/.c/...//"],
+)
 def test_the_browser_comes_back_where_it_was_told(provider: PersonIssuer, redirect: str) -> None:
     """On a free port, to each of the three names of this machine."""
     if "::1" in redirect:
@@ -219,13 +221,27 @@ def test_a_refresh_token_is_used_before_anybody_is_bothered(provider: PersonIssu
 
 
 def test_the_server_says_which_provider_it_trusts(provider: PersonIssuer) -> None:
-    """Where no other is configured; its scopes are asked for first, the options' besides."""
+    """Where no other is configured; as whom, and with what scopes."""
     browser = Browser(provider)
     asked = attrs.evolve(REQUEST, issuer=ISSUER, client_id="theirs", scopes=("db", "openid"))
-    made = source(browser, issuer=None, client_id=None, scope=("openid", "offline_access"))
+    made = source(browser, issuer=None, client_id=None)
     _ = run(made.token(asked), provider.http)
     assert browser.query["client_id"] == "theirs"
-    assert browser.query["scope"] == "db openid offline_access"
+    assert browser.query["scope"] == "db openid"
+    _ = browser.close()
+
+
+@pytest.mark.parametrize("client", [None, "app"])
+def test_a_server_does_not_widen_a_configured_scope(
+    provider: PersonIssuer, client: str | None
+) -> None:
+    """It stands alone, whoever the client is: what it asks for besides nobody has allowed."""
+    browser = Browser(provider)
+    wide = ("https://mail.google.com/", "openid", "admin")
+    asked = attrs.evolve(REQUEST, issuer=ISSUER, client_id="theirs", scopes=wide)
+    made = source(browser, client_id=client, scope=("openid", "offline_access"))
+    _ = run(made.token(asked), provider.http)
+    assert browser.query["scope"] == "openid offline_access"
     _ = browser.close()
 
 
@@ -321,6 +337,12 @@ def test_what_nobody_says_is_missing(provider: PersonIssuer, missing: str) -> No
                 "http://localhost/?a=b",
                 "http://localhost/#a",
                 "http://localhost/%2f",
+                "http://localhost/./cb",
+                "http://localhost/a/../cb",
+                "http://localhost/a/..",
+                "http://localhost/.",
+                "http://localhost/%2e%2E/cb",
+                "http://localhost/.%2e/cb",
                 "http://localhost:/",
                 "http://localhost:0/",
                 "http://localhost:08400/",
@@ -430,6 +452,33 @@ def test_two_issuers_are_not_mixed_up(provider: PersonIssuer) -> None:
     )
     assert refused(provider, theirs).code == "mix-up"
     assert (evil.forms, provider.forms) == ([], [])
+
+
+NAMED = attrs.evolve(REQUEST, issuer="https://evil.example.com", client_id="app")
+"""What a server asks for that trusts, or is, an attacker's provider."""
+
+
+@pytest.mark.parametrize("way", ["by its document", "by a redirect of its page"])
+@pytest.mark.parametrize("announced", [True, None, False, "true", 1])
+def test_a_code_of_a_provider_that_does_not_name_itself_goes_nowhere(
+    provider: PersonIssuer, way: str, announced: object
+) -> None:
+    """The server names the attacker's, which sends the person on to one that knows no RFC 9207.
+
+    Its own token endpoint would get the code, and the verifier with it.
+    """
+    evil = PersonIssuer("https://evil.example.com", clock=Ticking())
+    evil.metadata["authorization_response_iss_parameter_supported"] = announced
+    if way == "by its document":
+        evil.metadata["authorization_endpoint"] = f"{ISSUER}/authorize"
+    browser = Browser(provider, answer=without("iss"), at_home=False)
+    error = refused(evil, browser, NAMED, issuer=None, client_id=None)
+    assert isinstance(error, AuthenticationError)
+    assert error.code == "mix-up"
+    assert evil.forms == []
+    if announced is not True:
+        assert browser.urls == []
+        assert "configure it as credentials.authorization_code.issuer" in str(error.detail)
 
 
 @pytest.mark.parametrize(
@@ -730,33 +779,187 @@ def test_the_address_is_shown_on_standard_error(
     assert err.splitlines()[1] == browser.urls[0]
 
 
-@pytest.mark.parametrize("said", [True, False, webbrowser.Error("no"), OSError("no")], ids=repr)
-def test_the_machines_browser(monkeypatch: pytest.MonkeyPatch, said: object) -> None:
-    """Whether it opened is what it says; one that raises did not."""
-    urls: list[str] = []
+class Machine:
+    """The machine's browser: `urls` are what it was started with, `shown` what a person was shown.
 
-    def call(url: str) -> object:
-        urls.append(url)
-        if isinstance(said, Exception):
-            raise said
-        return said
+    `does` is what it does with an address.
+    """
 
-    monkeypatch.setattr("webbrowser.open", call)
-    assert call_browser("https://a/") is (said is True)
-    assert urls == ["https://a/"]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, does: Any) -> None:
+        self.urls: list[str] = []
+        self.shown: list[str] = []
+        self.does = does
+        self.left = threading.Event()
+        monkeypatch.setattr("webbrowser.open", self.open)
+
+    def open(self, url: str) -> object:
+        self.urls.append(url)
+        try:
+            return self.does(url)
+        finally:
+            self.left.set()
+
+    def source(self, **more: Any) -> AuthorizationCode:
+        return source(None, self.shown.append, **more)
+
+
+def test_the_machines_browser_is_started_with_no_secret(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every user of the machine can read its command line: it has an address that leads on once."""
+    browser = Browser(provider)
+    pages: list[Page] = []
+
+    def does(url: str) -> None:
+        pages.append(get(url))
+        browser.go(pages[0][1]["location"])
+
+    machine = Machine(monkeypatch, does)
+    token = run(machine.source(scope=("openid",)).token(REQUEST), provider.http)
+    assert token.value == "access-token-4471"
+    _ = browser.close()
+    ((status, headers, body),) = pages
+    assert (status, body) == (303, "")
+    assert (headers["cache-control"], headers["referrer-policy"]) == ("no-store", "no-referrer")
+    ((url, shown),) = zip(machine.urls, machine.shown, strict=True)
+    # A person, who alone sees what is shown, opens the provider's.
+    assert shown == headers["location"]
+    assert shown.startswith(f"{ISSUER}/authorize?")
+    parts = urlsplit(url)
+    assert (parts.hostname, parts.query) == ("127.0.0.1", "")
+    assert len(parts.path) == 44
+    asked = dict(parse_qsl(urlsplit(shown).query, strict_parsing=True))
+    assert not [name for name in ("state", "code_challenge", "nonce") if asked[name] in url]
+
+
+@pytest.mark.parametrize("when", ["before the answer", "after the answer"])
+def test_a_login_that_two_have_opened_fails(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Another user of the machine has read the command line: nobody knows whose login it is."""
+    statuses: list[int] = []
+
+    def does(url: str) -> None:
+        statuses.append(get(f"{url}?x")[0])
+        statuses.append(get(url, method="HEAD")[0])
+        status, headers, _ = get(url)
+        statuses.append(status)
+        if when == "after the answer":
+            fields = provider.authorize(headers["location"])
+            asked = dict(parse_qsl(urlsplit(headers["location"]).query))
+            statuses.append(get(f"{asked['redirect_uri']}?{urlencode(fields)}")[0])
+        status, headers, body = get(url)
+        assert "opened twice" in body
+        assert "location" not in headers
+        statuses.append(status)
+
+    machine = Machine(monkeypatch, does)
+    with pytest.raises(AuthenticationError) as caught:
+        _ = run(machine.source().token(REQUEST), provider.http)
+    assert caught.value.code == "opened-twice"
+    assert "another user" in str(caught.value.detail)
+    assert machine.left.wait(20)
+    assert statuses in ([404, 405, 303, 409], [404, 405, 303, 303, 409])
+    assert provider.forms == []
+
+
+@pytest.mark.parametrize(
+    "error", [webbrowser.Error("no"), OSError("no"), KeyError("no"), RuntimeError("no"), None]
+)
+def test_a_browser_that_does_not_appear_is_no_end(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Whatever it raises, and where it says that it did: the person has the address."""
+    person = Browser(provider)
+
+    def does(url: str) -> bool:
+        if error is not None:
+            raise error
+        return True
+
+    machine = Machine(monkeypatch, does)
+    made = source(None, person.go)
+    assert run(made.token(REQUEST), provider.http).value == "access-token-4471"
+    assert len(machine.urls) == 1
+    _ = person.close()
+
+
+def test_what_a_person_at_a_terminal_reads(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That a browser is opened, and the address, on a line of its own, for where none appears."""
+    machine = Machine(monkeypatch, lambda url: True)
+    with pytest.raises(BackendError):
+        _ = run(source(None).token(attrs.evolve(REQUEST, deadline=0.2)), provider.http)
+    assert machine.left.wait(20)
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second, shown = err.splitlines()
+    assert first.endswith("If none appears, open this address")
+    assert second == "in one of this machine:"
+    assert shown.startswith(f"{ISSUER}/authorize?response_type=code&")
 
 
 def test_a_browser_that_runs_in_the_terminal_holds_nothing_up(
-    monkeypatch: pytest.MonkeyPatch,
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It returns when the person leaves it, and the answer comes before that."""
     left = threading.Event()
-    monkeypatch.setattr("webbrowser.open", lambda url: left.wait(20))
-    monkeypatch.setattr("sasl_credentials.screen.OPENING", 0.1)
+    browser = Browser(provider)
+
+    def does(url: str) -> bool:
+        browser.go(get(url)[1]["location"])
+        return left.wait(20)
+
+    machine = Machine(monkeypatch, does)
     begin = time.monotonic()
-    assert call_browser("https://a/") is True
+    assert run(machine.source().token(REQUEST), provider.http).value == "access-token-4471"
     assert time.monotonic() - begin < 10
     left.set()
+    _ = browser.close()
+
+
+def test_an_application_without_standard_error_shows_nothing(
+    provider: PersonIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows starts some without; the browser is opened all the same."""
+    browser = Browser(provider)
+    _ = Machine(monkeypatch, lambda url: browser.go(get(url)[1]["location"]))
+    monkeypatch.setattr("sys.stderr", None)
+    assert run(source(None).token(REQUEST), provider.http).value == "access-token-4471"
+    _ = browser.close()
+
+
+def test_who_opens_a_browser_and_waits_for_it_is_served(provider: PersonIssuer) -> None:
+    """The function returns when the browser is left; its requests are answered before that."""
+    statuses: list[int] = []
+
+    def waits(url: str) -> bool:
+        asked = dict(parse_qsl(urlsplit(url).query))
+        back = asked["redirect_uri"]
+        queries = ("code=x&state=y", urlencode(provider.authorize(url)))
+        statuses.extend(get(f"{back}?{query}")[0] for query in queries)
+        return True
+
+    assert run(source(waits).token(REQUEST), provider.http).value == "access-token-4471"
+    assert statuses == [400, 303]
+
+
+@pytest.mark.parametrize("which", ["open_browser", "show"])
+def test_a_plain_function_that_is_to_be_awaited_is_told_so(
+    provider: PersonIssuer, which: str
+) -> None:
+    """It would count as open, or shown, and nothing would ever happen."""
+
+    async def later(url: str) -> bool:
+        return True
+
+    def plain(url: str) -> object:
+        return later(url)
+
+    opener, show = (plain, raises) if which == "open_browser" else (lambda url: False, plain)
+    with pytest.raises(UsageError, match=f"{which}.* async def"):
+        _ = run(source(opener, show).token(REQUEST), provider.http)
 
 
 def test_a_coroutine_function_needs_an_event_loop(provider: PersonIssuer) -> None:

@@ -147,6 +147,47 @@ def test_the_server_says_which_provider_it_trusts() -> None:
     assert (person.shown, person.provider.requests) == ([], [])
 
 
+OTHER = "https://evil.example.com"
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"token_endpoint": f"{OTHER}/token"},
+        {"device_authorization_endpoint": f"{OTHER}/device"},
+        {"token_endpoint": f"{OTHER}/token", "device_authorization_endpoint": f"{OTHER}/device"},
+        {"token_endpoint": f"{ISSUER}:8443/token"},
+        {"token_endpoint": "https://issuer.example.com.evil.example.com/token"},
+    ],
+    ids=str,
+)
+def test_a_device_code_goes_to_no_other_provider(moved: dict[str, object]) -> None:
+    """The server names the provider, and its document another's page: nobody is shown a code."""
+    asked = attrs.evolve(LONG, issuer=ISSUER, client_id="theirs")
+    person = Person()
+    person.provider.metadata.update(moved)
+    error = person.refused(asked, issuer=None, client_id=None)
+    assert isinstance(error, AuthenticationError)
+    assert error.code == "mix-up"
+    assert "configure it as credentials.device_code.issuer" in str(error.detail)
+    assert (person.shown, person.provider.forms) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [(f"{OTHER}/token", False), ("https://ISSUER.example.com:443/token", True)],
+)
+def test_a_configured_provider_may_have_several_hosts(address: str, named: bool) -> None:
+    """Google's has; and for one that only the server names, https's own port is none."""
+    person = Person()
+    person.provider.metadata["token_endpoint"] = address
+    answer = {"access_token": "access-token-2", "token_type": "Bearer"}
+    person.provider.answers["/token"] = json_response(answer)
+    asked = attrs.evolve(LONG, issuer=ISSUER, client_id="theirs")
+    assert person.log_in(asked, issuer=None if named else ISSUER).value == "access-token-2"
+    assert person.provider.requests[-1].url == address
+
+
 # --- polling ------------------------------------------------------------------------------
 
 
@@ -161,7 +202,7 @@ def test_slow_down_without_end_ends() -> None:
     """With the time that there is, and never faster than it was told."""
     person = Person(*["slow_down"] * 100)
     assert person.refused().code == "timeout"
-    assert person.waits == [5.0 * n for n in range(1, 11)]
+    assert person.waits == [*(5.0 * n for n in range(1, 11)), 23.0]
     assert person.time.now < 1300.0
 
 
@@ -193,6 +234,7 @@ def test_an_outage_that_does_not_pass_ends_the_login() -> None:
     ("said", "kind", "code"),
     [
         ("access_denied", AuthenticationError, "token-refused"),
+        ("authorization_declined", AuthenticationError, "token-refused"),
         ("expired_token", BackendError, "timeout"),
         ("invalid_grant", AuthenticationError, "token-refused"),
         ("invalid_client", AuthenticationError, "token-refused"),
@@ -217,10 +259,31 @@ def test_the_code_is_good_for_so_long() -> None:
     """The provider says how long, and nobody is polled for after that."""
     person = Person(*["authorization_pending"] * 100, expires_in=33)
     assert person.refused().code == "timeout"
-    assert len(person.waits) == 6
+    assert person.waits == [5.0] * 6 + [1.0]
     person = Person(*["authorization_pending"] * 100, expires_in=10**9)
     assert person.refused().code == "timeout"
     assert person.time.now <= 1300.0
+
+
+@pytest.mark.parametrize(
+    ("polls", "interval", "expires", "last"),
+    [
+        ("authorization_pending", 5, 300, 3.0),
+        ("authorization_pending", 60, 120, 58.0),
+        ("authorization_pending", 300, 120, 118.0),
+        (OUTAGE, 5, 1800, 43.0),
+        ("slow_down", 5, 60, 8.0),
+    ],
+    ids=str,
+)
+def test_nobody_gives_up_early(polls: object, interval: int, expires: int, last: float) -> None:
+    """There is a last poll just before the end; who has entered the code by then is in."""
+    person = Person(*[polls] * 100, interval=interval, expires_in=expires)
+    assert person.refused().code == "timeout"
+    assert person.waits[-1] == last
+    assert person.time.now == 1000.0 + min(expires, 300.0) - 2.0
+    again = Person(*[polls] * (len(person.waits) - 1), interval=interval, expires_in=expires)
+    assert again.log_in().value == "access-token-4471"
 
 
 # --- what the provider may say ---------------------------------------------------------------
@@ -228,11 +291,20 @@ def test_the_code_is_good_for_so_long() -> None:
 
 @pytest.mark.parametrize(
     ("interval", "first"),
-    [(None, 5.0), (5, 5.0), ("7", 7.0), (2.5, 2.5), (0, 1.0), (0.001, 1.0), (10**15, 60.0)],
+    [
+        (None, 5.0),
+        (5, 5.0),
+        ("7", 7.0),
+        (2.5, 2.5),
+        (0, 1.0),
+        (0.001, 1.0),
+        (90, 90.0),
+        (10**15, 298.0),
+    ],
     ids=lambda value: str(value)[:20],
 )
 def test_how_often_it_is_polled(interval: object, first: float) -> None:
-    """As it says, but never as fast as we can, and never as slow as it can."""
+    """As it says, but never as fast as we can, and once before the code is over."""
     person = Person(interval=interval)
     _ = person.log_in()
     assert person.waits == [first]

@@ -213,7 +213,7 @@ def test_another_host_is_not_ours(waiting: Waiting, fields: bytes) -> None:
     assert waiting.join() == "heard"
 
 
-@pytest.mark.parametrize("answer", [WORKED, FAILED, *map(refusal, (400, 404, 405, 408, 431))])
+@pytest.mark.parametrize("answer", [WORKED, FAILED, *map(refusal, (400, 404, 405, 408, 409, 431))])
 def test_every_page_is_plain(answer: bytes) -> None:
     """No script, nothing fetched, nothing kept, readable on a telephone; its length is right."""
     head, _, body = answer.partition(b"\r\n\r\n")

@@ -243,6 +243,8 @@ SHOWN: dict[str, tuple[str, ...]] = {
         f"{BROWSER}::test_an_answer_of_another_issuer_is_refused",
         f"{BROWSER}::test_an_issuer_that_was_announced_has_to_be_there",
         f"{BROWSER}::test_a_server_that_contradicts_the_options_is_not_followed",
+        f"{BROWSER}::test_a_code_of_a_provider_that_does_not_name_itself_goes_nowhere",
+        "credentials/test_device_code::test_a_device_code_goes_to_no_other_provider",
     ),
     "CVE-2015-9235 / 2016-10555 / 2017-11424 / 2022-29217": (
         f"{TOKENS}::test_a_public_key_is_nobodys_secret",

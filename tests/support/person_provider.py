@@ -63,6 +63,11 @@ class PersonProvider(LoginProvider):
             assert not thread.is_alive()
 
     def _browse(self, url: str) -> None:
+        if not url.startswith(self.issuer):
+            # The machine's browser is given an address of the program's, which leads on.
+            status, headers, _ = get(url)
+            assert status == 303
+            url = headers["location"]
         parts = urlsplit(url)
         asked = dict(parse_qsl(parts.query, strict_parsing=True))
         assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"{self.issuer}/authorize"

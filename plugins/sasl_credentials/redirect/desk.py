@@ -13,8 +13,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from sasl_core.plugin import BackendError
-from sasl_credentials.redirect.pages import FAILED, WORKED, redirect, refusal
+from sasl_core.plugin import AuthenticationError, BackendError
+from sasl_credentials.redirect.pages import FAILED, WORKED, away, refusal
 from sasl_credentials.redirect.request import HEAD_LIMIT, RequestProblem, parse_head
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ class Desk(Generic[T]):
         self._accept = accept
         # Nobody else can ask for it, and so no one takes the place of the browser.
         self._last = f"/{secrets.token_urlsafe(18)}"
+        self._first = f"/{secrets.token_urlsafe(32)}"
+        self._leads_to = ""
+        self._led = 0
         self._visitors: dict[int, _Visitor] = {}
         self._held: list[_Visitor] = []
         self._got: list[T] = []
@@ -95,8 +98,17 @@ class Desk(Generic[T]):
         self.close()
         raise BackendError(code="redirect-port", detail=f"nobody can wait there: {problem}")
 
+    def lead(self, url: str) -> str:
+        """A path: who comes there first is sent on to `url`, and nobody ever after."""
+        self._leads_to = url
+        return self._first
+
     def serve(self, seconds: float) -> T | None:
-        """What `accept` took, None when the time is over or `wake` was called."""
+        """What `accept` took, None when the time is over or `wake` was called.
+
+        Raises:
+            AuthenticationError: two have been where `lead` leads from; code "opened-twice".
+        """
         return self._serve(time.monotonic() + seconds)
 
     def wake(self) -> None:
@@ -131,7 +143,7 @@ class Desk(Generic[T]):
     def _serve(self, end: float) -> T | None:
         while not self._closing:
             now = time.monotonic()
-            if now >= end or (self._got and self._held):
+            if now >= end or self._led > 1 or (self._got and self._held):
                 break
             ends = [visitor.end for visitor in self._visitors.values()]
             ready = self._selector.select(max(0.0, min((end, *ends)) - now))
@@ -143,6 +155,14 @@ class Desk(Generic[T]):
                 end = time.monotonic() + GRACE
         for visitor in list(self._visitors.values()):
             self._drop(visitor)
+        if self._led > 1:
+            # Whose answer it would be nobody can say.
+            raise AuthenticationError(
+                code="opened-twice",
+                detail="the address that the browser was started with has been opened twice, "
+                "perhaps by another user of this machine, who may have begun a login of "
+                "their own; log in anew",
+            )
         return self._got[0] if self._got and not self._closing else None
 
     def _turn(self, which: object) -> None:
@@ -209,7 +229,10 @@ class Desk(Generic[T]):
         except RequestProblem as problem:
             self._answer(visitor, refusal(problem.status))
             return
-        if path == self._last and self._got and not query and len(self._held) < VISITORS:
+        if path == self._first and self._leads_to and not query:
+            self._led += 1
+            self._answer(visitor, away(self._leads_to) if self._led == 1 else refusal(409))
+        elif path == self._last and self._got and not query and len(self._held) < VISITORS:
             self._hold(visitor)
         elif path != self._path:
             self._answer(visitor, refusal(404))
@@ -218,7 +241,7 @@ class Desk(Generic[T]):
             got = None if self._got else self._accept(query)
             if got is not None:
                 self._got.append(got)
-            self._answer(visitor, refusal(400) if got is None else redirect(self._last))
+            self._answer(visitor, refusal(400) if got is None else away(self._last))
 
     def _hold(self, visitor: _Visitor) -> None:
         """Let it wait until it is known what came of the login."""

@@ -5,6 +5,7 @@ Invariants:
   on: any program of this machine, and any page in the browser, can send requests here.
 - The answer is taken once. The browser is sent on to an address without it at once, and gets its
   page there when it is known what came of the login.
+- Whoever is sent to the provider from here is the first, and the only one.
 - `close` may be called at any time, from any thread, and again: it ends the wait, and when it
   returns the port is free.
 
@@ -17,8 +18,9 @@ import threading
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from urllib.parse import urlsplit
 
-from sasl_core.plugin import BackendError
+from sasl_core.plugin import BackendError, UsageError
 from sasl_credentials.redirect.desk import Desk
 from sasl_credentials.redirect.uri import bind
 
@@ -51,6 +53,7 @@ class RedirectListener(Generic[T]):
         self._desk: Desk[T] | None = None
         self._lock = threading.Lock()
         self._closing = False
+        self._future: Future[T | None] | None = None
         self._idle = threading.Event()
         self._idle.set()
 
@@ -67,56 +70,85 @@ class RedirectListener(Generic[T]):
             self._sockets, self._address.authority(port), self._address.path or "/", self._accept
         )
 
-    def wait(self, seconds: float) -> T | None:
-        """What `accept` took, None when the time is over or the listener is closed."""
-        with self._lock:
-            desk = self._desk
-            if self._closing or desk is None:
-                return None
-            self._idle.clear()
-        try:
-            return desk.serve(seconds)
-        finally:
-            self._idle.set()
+    def lead(self, url: str) -> str:
+        """An address of this listener that sends its first visitor on to `url`.
 
-    async def wait_async(self, seconds: float) -> T | None:
-        """The same in asyncio; cancelled, it closes the listener.
+        For the command line of a browser, which every user of the machine can read: a second
+        visitor ends the wait with an error, and is sent nowhere.
+
+        Raises:
+            UsageError: nothing is open.
+        """
+        if self._desk is None:
+            raise UsageError("the listener is not open")
+        parts = urlsplit(self.uri)
+        return f"{parts.scheme}://{parts.netloc}{self._desk.lead(url)}"
+
+    def begin(self, seconds: float) -> None:
+        """Answer visitors from now on, for `seconds`; `wait` says what came of it.
 
         Raises:
             BackendError: no thread can be started; code "redirect-port".
         """
+        self._future = self._begin(seconds)
+
+    def wait(self, seconds: float) -> T | None:
+        """What `accept` took; None: the time is over, or `close` was called.
+
+        `seconds`: for which visitors are answered, unless `begin` has said it.
+
+        Raises:
+            AuthenticationError: two have been where `lead` leads from; code "opened-twice".
+            BackendError: no thread can be started; code "redirect-port".
+        """
+        return self._begun(seconds).result()
+
+    async def wait_async(self, seconds: float) -> T | None:
+        """The same in asyncio; cancelled, it closes the listener."""
         import asyncio
 
-        future: Future[T | None] = Future()
-        # A thread of its own: a person's five minutes take nobody else's place in a pool.
-        thread = threading.Thread(
-            target=partial(self._wait_for, future, seconds), name="sasl-redirect", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            problem = "no thread can be started"
-        else:
-            problem = ""
-        if problem:
-            raise BackendError(code="redirect-port", detail=problem)
         done = False
         try:
-            got = await asyncio.wrap_future(future)
+            got = await asyncio.wrap_future(self._begun(seconds))
             done = True
         finally:
             if not done:
                 self.close()
         return got
 
-    def _wait_for(self, future: Future[T | None], seconds: float) -> None:
+    def _begun(self, seconds: float) -> Future[T | None]:
+        future, self._future = self._future, None
+        return self._begin(seconds) if future is None else future
+
+    def _begin(self, seconds: float) -> Future[T | None]:
+        future: Future[T | None] = Future()
+        # A thread of its own: it serves while a browser is opened, and a person's five minutes
+        # take nobody else's place in a pool.
+        thread = threading.Thread(
+            target=partial(self._serve, future, seconds), name="sasl-redirect", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            problem = "no thread can be started"
+        else:
+            return future
+        raise BackendError(code="redirect-port", detail=problem)
+
+    def _serve(self, future: Future[T | None], seconds: float) -> None:
         if not future.set_running_or_notify_cancel():
             return
+        with self._lock:
+            desk = None if self._closing else self._desk
+            if desk is not None:
+                self._idle.clear()
         try:
-            got = self.wait(seconds)
+            got = None if desk is None else desk.serve(seconds)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for.
+            self._idle.set()
             future.set_exception(error)
         else:
+            self._idle.set()
             future.set_result(got)
 
     def finish(self, *, worked: bool) -> None:

@@ -10,7 +10,7 @@ import hashlib
 from html import escape
 from typing import Final
 
-__all__ = ["FAILED", "WORKED", "page", "redirect", "refusal"]
+__all__ = ["FAILED", "WORKED", "away", "page", "refusal"]
 
 _STYLE: Final = (
     "html{color-scheme:light dark}"
@@ -34,6 +34,7 @@ _REASONS: Final = {
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
+    409: "Conflict",
     431: "Request Header Fields Too Large",
 }
 _REFUSALS: Final = {
@@ -47,6 +48,10 @@ _REFUSALS: Final = {
         "A program waits here for a browser that comes back from a login, and for nothing else.",
     ),
     408: ("Too slow", "The request did not come in time."),
+    409: (
+        "This login has been opened twice",
+        "Perhaps by somebody else on this machine, so the program has given it up. Begin anew.",
+    ),
     431: ("Too long", "The request is longer than any that a login ends with."),
 }
 
@@ -83,7 +88,10 @@ def refusal(status: int) -> bytes:
     return page(status, title, text, "Allow: GET\r\n" if status == 405 else "")
 
 
-def redirect(path: str) -> bytes:
-    """Send the browser to `path`, so that what came in the address is in it no more."""
-    head = f"HTTP/1.1 303 See Other\r\nLocation: {path}\r\nContent-Length: 0\r\n{_HEADERS}\r\n"
+def away(address: str) -> bytes:
+    """Send the browser on, so that neither what it came with nor where it was can be seen there.
+
+    `address`: a path of ours, or an https address of ASCII.
+    """
+    head = f"HTTP/1.1 303 See Other\r\nLocation: {address}\r\nContent-Length: 0\r\n{_HEADERS}\r\n"
     return head.encode("ascii")

@@ -58,7 +58,7 @@ def parse_redirect_uri(text: str, key: str) -> RedirectUri:
 
     Raises:
         ConfigError: it is no http address of 127.0.0.1, [::1] or localhost, or has a query, a
-            fragment or an escape.
+            fragment, an escape, or a segment that is `.` or `..`.
     """
     found = _URI.fullmatch(text)
     port = None if found is None or found["port"] is None else int(found["port"])
@@ -68,7 +68,11 @@ def parse_redirect_uri(text: str, key: str) -> RedirectUri:
             "port and a path, and nothing else",
             key=key,
         )
-    return RedirectUri(found["host"], port, found["path"] or "")
+    path = found["path"] or ""
+    if not {".", ".."}.isdisjoint(path.split("/")):
+        # A browser takes them out (RFC 3986 section 5.2.4), and would come elsewhere.
+        raise ConfigError("expected a path without . and .. between its slashes", key=key)
+    return RedirectUri(found["host"], port, path)
 
 
 def bind(redirect: RedirectUri) -> tuple[socket.socket, ...]:
