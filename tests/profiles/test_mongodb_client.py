@@ -323,6 +323,33 @@ def test_nobody_is_asked_for_a_host_that_is_not_allowed(login: Login) -> None:
     assert not asked
 
 
+def test_the_host_that_is_connected_to_has_to_be_allowed_as_well(login: Login) -> None:
+    """Not only the one that the Client was made for: the token goes to the other."""
+    given: list[str] = []
+
+    def source(request: TokenRequest) -> str:
+        given.append(request.host)
+        return TOKEN
+
+    with serving(tokens={TOKEN: "tim"}) as server:
+        # The Client's is localhost, the connection's 127.0.0.1.
+        for mechanism in ("MONGODB-OIDC", "OAUTHBEARER"):
+            person = CallbackTokens(source, human=True, allowed_hosts=["localhost"])
+            with pytest.raises(UsageError, match=r"127\.0\.0\.1") as caught:
+                login(server.address, "tim", credentials=person, mechanism=mechanism)
+            assert caught.value.code == "host-not-allowed"
+        assert [name for name, _ in server.commands] == ["hello", "hello"]
+        assert not given
+        person = CallbackTokens(source, human=True, allowed_hosts=["127.0.0.1"])
+        with pytest.raises(UsageError, match="localhost"):
+            login(server.address, "tim", credentials=person, mechanism="MONGODB-OIDC")
+        person = CallbackTokens(source, human=True, allowed_hosts=["localhost", "127.0.0.1"])
+        login(server.address, "tim", credentials=person, mechanism="MONGODB-OIDC")
+        # A program's own token goes where its configuration says, by whatever name.
+        login(server.address, None, credentials=CallbackTokens(source), mechanism="MONGODB-OIDC")
+        assert len(server.logins) == 2
+
+
 def test_a_failure_of_ours_in_an_exchange_ends_the_connection() -> None:
     """Nothing takes a conversation back: the server would wait for the token."""
 
