@@ -559,6 +559,53 @@ def test_errors_of_the_server_become_ours(login: Login, code: Any, kind: type[Sa
         assert len(said) < 1500
 
 
+@pytest.mark.parametrize("login", [blocking_login, asyncio_login])
+@pytest.mark.parametrize(
+    ("refused", "connected"),
+    [((socket.AF_INET6,), True), ((socket.AF_INET6, socket.AF_INET), False)],
+    ids=["no-ipv6", "no-descriptor"],
+)
+def test_a_machine_without_a_socket(
+    login: Login,
+    refused: tuple[int, ...],
+    connected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next address is tried; where none will do, the error is ours."""
+    real = socket.socket
+
+    class Scarce(real):
+        def __init__(self, family: int = -1, *more: Any, **named: Any) -> None:
+            if family in refused and "fileno" not in named:
+                raise OSError(24, "too many open files")
+            super().__init__(family, *more, **named)
+
+    def both(host: str, port: int, *_: object, **__: object) -> list[Any]:
+        stream, tcp = socket.SOCK_STREAM, socket.IPPROTO_TCP
+        return [
+            (socket.AF_INET6, stream, tcp, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, stream, tcp, "", ("127.0.0.1", port)),
+        ]
+
+    answers = {"authid": "tim", "password": PASSWORD}
+    connection = {"timeout": 5.0, "mechanism": "SCRAM-SHA-256"}
+    with serving(USERS) as server, monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", both)
+        patch.setattr(socket, "socket", Scarce)
+
+        def attempt() -> Any:
+            address = ("localhost", server.address[1])
+            return login(address, connection=connection, times=1, credentials=None, answers=answers)
+
+        if connected:
+            assert attempt() == ["SCRAM-SHA-256"]
+        else:
+            with pytest.raises(BackendError) as caught:
+                attempt()
+            assert caught.value.code == "connection"
+            assert "too many open files" in str(caught.value.detail)
+
+
 def test_a_server_that_says_nothing(login: Login) -> None:
     """A BackendError, in time."""
     began = time.monotonic()
