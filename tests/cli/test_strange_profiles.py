@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from sasl_cli import profiles
 from sasl_cli.auth_target import Target, find_target
-from sasl_core import PluginError
+from sasl_core import PluginError, Registry
 
 
 class Anything:
@@ -52,7 +51,7 @@ def target_of(monkeypatch: pytest.MonkeyPatch, profile: object) -> Target:
     def load_object(self: object, kind: str, name: str) -> object:
         return profile
 
-    monkeypatch.setattr(profiles.Registry, "load_object", load_object)
+    monkeypatch.setattr(Registry, "load_object", load_object)
     return find_target(
         "strange://h/?a=b", mechanism="X", starttls=False, cafile=None, cert=None, key=None
     )
