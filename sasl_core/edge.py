@@ -40,8 +40,11 @@ def sever(error: E, outer: BaseException | None = None) -> E:
     """Return `error` without frames, cause or context; foreign causes are named in its detail.
 
     `outer`: what the caller was handling already when it called us. It is no cause, and stays as
-    it is: whoever handles it may raise it again.
+    it is: whoever handles it may raise it again. If it is `error` itself that was raised once
+    more, it is cut: the frames that it has gathered are ours.
     """
+    if outer is error:
+        outer = None
     pending: list[BaseException] = [error]
     seen: set[int] = set() if outer is None else {id(outer)}
     types: list[str] = []

@@ -88,7 +88,9 @@ class ConnectionFacts(TypedDict, total=False):
     bits of the protection below us (TLS), 0 for none. `external_id`: the identity that
     the protection below vouches for, as it stands; `external_until`: how long it does, in
     seconds since the epoch, None for as long as the connection lasts. `remote`, `local`:
-    "address;port". `success_data`: the protocol can carry data with its success message.
+    "address;port". `connected_to`: the name or the address that a client connected to, where the
+    protocol's client knows it; a person's token goes there only where `allowed_hosts` has it, as
+    well as the Client's host. `success_data`: the protocol can carry data with its success message.
     `initial_response`: it can
     carry the client's first message with the request. `security`: demanded security
     properties, instead of the configured ones. `properties`: properties that the
@@ -106,6 +108,7 @@ class ConnectionFacts(TypedDict, total=False):
     external_until: float | None
     remote: str | None
     local: str | None
+    connected_to: str | None
     success_data: bool
     initial_response: bool
     security: SecurityProperties | None
@@ -127,6 +130,7 @@ class Facts(Sealed):
         "advertised_bindings",
         "binding_policy",
         "channel_bindings",
+        "connected_to",
         "external_id",
         "external_ssf",
         "external_until",
@@ -172,6 +176,7 @@ class Facts(Sealed):
         self.external_until = given.get("external_until")
         self.remote = _one_line(given.get("remote"))
         self.local = _one_line(given.get("local"))
+        self.connected_to = given.get("connected_to")
         self.success_data = given.get("success_data", False)
         self.initial_response = given.get("initial_response", True)
         self.security = given.get("security")
@@ -252,6 +257,7 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "external_until": (int, float, type(None)),
     "remote": (str, type(None)),
     "local": (str, type(None)),
+    "connected_to": (str, type(None)),
     "success_data": bool,
     "initial_response": bool,
     "security": (SecurityProperties, type(None)),

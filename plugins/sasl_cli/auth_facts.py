@@ -28,9 +28,9 @@ def who(session: ClientSession, *, named: bool, mechanism: str | None = None) ->
     Without a name, and with a certificate, only the server knows whom it let in.
     """
     by = session.mechanism if mechanism is None else mechanism
-    if session.mechanism == "EXTERNAL":
-        return f"by what the connection vouches for, by {by}"
     as_other = "" if session.authid == session.authzid else f" acting as {session.authzid}"
+    if session.mechanism == "EXTERNAL":
+        return f"by what the connection vouches for{as_other}, by {by}"
     if not named and session.mechanism in TOKENS:
         return f"by its access token{as_other}, by {by}"
     return f"as {session.authid}{as_other} by {by}"

@@ -204,7 +204,8 @@ def _log_in(
     # Whoever is nobody in particular has no name to give.
     who = USER if login.password else PERSON if login.bearer else None
     options = {**tables, "mechanisms": {"MONGODB-OIDC": {"allow_loopback_http": True}}}
-    source = provider.person(HOST) if login.bearer == "person" else None
+    # The name is not looked up: the connection is made to the address.
+    source = provider.person(HOST, address[0]) if login.bearer == "person" else None
     forged = provider.forged(PERSON) if login.bearer == "forger" else None
     try:
         with (

@@ -110,8 +110,8 @@ class DemoProvider:
             LOOPBACK_HTTP[0]: True,
         }
 
-    def person(self, host: str) -> CredentialsPlug:
-        """A person who gets a token here, for `host`; in earnest that opens a browser.
+    def person(self, *hosts: str) -> CredentialsPlug:
+        """A person who gets a token here, for `hosts`; in earnest that opens a browser.
 
         The source raises AuthenticationError when the server sends her anywhere else.
         """
@@ -122,7 +122,7 @@ class DemoProvider:
                 raise AuthenticationError(detail="the server trusts another provider")
             return self.token(_claims(request.username))
 
-        return CallbackTokens(ask, human=True, allowed_hosts=(host,))
+        return CallbackTokens(ask, human=True, allowed_hosts=hosts)
 
     def forged(self, name: str) -> str:
         """The same token as a person's, but signed with another key."""

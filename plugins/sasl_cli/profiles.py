@@ -6,6 +6,8 @@ with the members of `Profile`. Which protocols there are is nowhere written here
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast, get_args
 
@@ -16,7 +18,7 @@ from sasl_core.plugin import PluginError, printable, record
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from sasl_core import ClientSession, ConnectionFacts
@@ -133,12 +135,19 @@ def load(name: str, parts: tuple[str, ...] = PARTS) -> Profile:
     """The profile `name`, its module imported. `parts`: what will be asked of it.
 
     Raises:
-        PluginError: it is not installed, cannot be loaded, or lacks what is asked of it.
+        PluginError: it is not installed, cannot be loaded, or lacks what is asked of it; or PORT
+            is no port, or another part nothing to call.
     """
     found = Registry().load_object("profiles", name)
-    missing = [part for part in parts if not hasattr(found, part)]
-    if missing:
-        raise PluginError(name, "", f"it has no {missing[0]}, which the command line asks for")
+    for part in parts:
+        value = _member(name, found, part, None)
+        if value is None:
+            raise PluginError(name, "", f"it has no {part}, which the command line asks for")
+        if part == "PORT":
+            if type(value) is not int or not 0 < value < 65_536:
+                raise _nonsense(name, part, "no port from 1 to 65535")
+        elif not callable(value):
+            raise _nonsense(name, part, "nothing that can be called")
     return cast("Profile", found)
 
 
@@ -146,17 +155,57 @@ def manner(name: str, profile: Profile) -> Manner:
     """What the profile `name` says of its clients; what it leaves out is as with SMTP.
 
     Raises:
-        PluginError: what it says cannot be.
+        PluginError: what it says cannot be, a stranger's property that breaks included.
     """
-    tls: object = getattr(profile, "TLS", "starttls")
-    if tls not in get_args(TlsManner):
-        raise PluginError(
-            name, "", f"its TLS is {printable(tls, 40)!r}, which is no way it comes in"
-        )
+    tls = _member(name, profile, "TLS", "starttls")
+    if not isinstance(tls, str) or tls not in get_args(TlsManner):
+        told = printable(tls, 40) if isinstance(tls, str) else f"a {type(tls).__name__}"
+        raise PluginError(name, "", f"its TLS is {told!r}, which is no way it comes in")
+    service = _member(name, profile, "SERVICE", name)
+    if not isinstance(service, str) or not service:
+        raise _nonsense(name, "SERVICE", "no name")
+    bearer = _member(name, profile, "BEARER_MECHANISM", None)
+    if bearer is not None and (not isinstance(bearer, str) or not bearer):
+        raise _nonsense(name, "BEARER_MECHANISM", "no mechanism's name")
     return Manner(
-        getattr(profile, "SERVICE", name),
+        service,
         cast("TlsManner", tls),
-        getattr(profile, "URL_OPTIONS", {}),
-        getattr(profile, "ALIASES", {}),
-        getattr(profile, "BEARER_MECHANISM", None),
+        _texts(name, profile, "URL_OPTIONS"),
+        _texts(name, profile, "ALIASES"),
+        bearer,
     )
+
+
+def _member(name: str, profile: object, member: str, default: object) -> object:
+    """A member of a profile, which may be anybody's object.
+
+    Raises:
+        PluginError: it breaks when it is asked.
+    """
+    try:
+        return cast("object", getattr(profile, member, default))
+    except Exception as error:  # noqa: BLE001 - a stranger's property may raise anything.
+        kind = type(error).__name__
+    raise PluginError(name, "", f"its {member} cannot be had: {kind}")
+
+
+def _texts(name: str, profile: object, member: str) -> Mapping[str, str]:
+    """A member that is a mapping of texts to texts, as it is now.
+
+    Raises:
+        PluginError: it is something else.
+    """
+    given = _member(name, profile, member, {})
+    pairs: dict[object, object] | None = None
+    if isinstance(given, Mapping):
+        # A mapping may be a stranger's as well; what is copied changes no more.
+        with suppress(Exception):
+            pairs = dict(cast("Mapping[object, object]", given))
+    texts = {k: v for k, v in (pairs or {}).items() if isinstance(k, str) and isinstance(v, str)}
+    if pairs is None or len(texts) != len(pairs):
+        raise _nonsense(name, member, "no mapping of texts to texts")
+    return MappingProxyType(texts)
+
+
+def _nonsense(name: str, member: str, why: str) -> PluginError:
+    return PluginError(name, "", f"its {member} is {why}")

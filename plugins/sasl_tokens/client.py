@@ -2,7 +2,10 @@
 
 The application's own (`session(token=...)`) goes before everything else, is used as it is and
 is not kept. Otherwise the client's source of credentials gives one, through the cache that all
-sessions of the Client share. Tokens of a person go to allowed hosts only, kept ones too.
+sessions of the Client share. Tokens of a person go to allowed hosts only, kept ones too: the
+host that the Client was made for has to be one, and so has the one that the connection leads to,
+where the protocol's client says which (the fact `connected_to`). Those of a machine go where its
+configuration says, whatever name or address the connection was made by.
 
     token = yield from held_token(ctx, username)
     if token is None:                      # a person's, and none is kept:
@@ -94,7 +97,11 @@ def _token(ctx: ClientContext, request: TokenRequest, *, ask: bool) -> Needs[str
         return token
     if source.human:
         # Before all else: what is kept is the person's as well.
-        check_host(ctx.host, allowed_hosts(source))
+        hosts = allowed_hosts(source)
+        check_host(ctx.host, hosts)
+        connected_to = ctx.facts.connected_to
+        if connected_to is not None:
+            check_host(connected_to, hosts)
     request = evolve(request, deadline=HUMAN_SECONDS if source.human else MACHINE_SECONDS)
     # Imported here, for it brings asyncio along.
     from sasl_tokens.cache import TokenCache

@@ -196,3 +196,24 @@ def test_a_file_that_is_no_authority_is_named(sasl: Sasl, tls: Tls) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "ca.pem: " in done.stderr
+
+
+def test_the_command_line_logs_in_by_a_certificate(
+    sasl: Sasl, tls: Tls, authority: Authority
+) -> None:
+    """Without a name, by SMTP and to MongoDB: it says by what, and as whom only where we said."""
+    import_tim(sasl)
+    tim = authority.sign()
+    shown = ["--cafile", str(tls.certificate), "--cert", str(tim.both)]
+    by = "authenticated by what the connection vouches for"
+    more = options(sasl, tls, authority)
+    with sasl.serving(*more) as served:
+        url = f"smtp://localhost:{served.port}"
+        done = sasl.run("auth", url, "--mechanism", "EXTERNAL", *shown)
+        assert (done.returncode, done.stdout) == (0, f"{by}, by EXTERNAL\n"), done.stderr
+        assert served.end(signal.SIGTERM) == 0
+    with sasl.serving(*more, profile="mongodb") as served:
+        url = f"mongodb://localhost:{served.port}/?tls=true&authMechanism=MONGODB-X509"
+        done = sasl.run("auth", url, *shown)
+        assert (done.returncode, done.stdout) == (0, f"{by}, by MONGODB-X509\n"), done.stderr
+        assert served.end(signal.SIGTERM) == 0

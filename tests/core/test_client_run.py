@@ -12,6 +12,7 @@ import pytest
 from sasl_core import (
     AccessToken,
     AuthenticationError,
+    BackendError,
     Blocking,
     Client,
     PluginError,
@@ -174,3 +175,27 @@ def test_a_cancelled_run_closes_the_body() -> None:
 
     asyncio.run(main())
     assert done == ["closed"]
+
+
+def test_what_the_caller_handles_may_be_raised_again(run: Run) -> None:
+    """By a source that keeps an error, say: it has gathered frames, and they are cut."""
+    kept = BackendError(detail="no such client")
+
+    def fail(word: str) -> None:
+        secret = f"{word}-4711"
+        if secret:
+            raise kept
+
+    def body() -> Needs[None]:
+        yield from NeedCall(lambda: fail("secret"), Blocking.REMOTE)
+
+    try:
+        raise kept
+    except BackendError:
+        with pytest.raises(BackendError) as caught:
+            run(body())
+    assert caught.value is kept
+    assert kept.__cause__ is None
+    assert kept.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(kept.__traceback__)]
+    assert not [frame for frame in frames if "secret-4711" in repr(frame.f_locals)]

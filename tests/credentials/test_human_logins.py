@@ -50,9 +50,9 @@ def device_source(provider: PersonIssuer, **options: Any) -> Made:
 SOURCES = pytest.mark.parametrize("make", [code_source, device_source])
 
 
-def log_in(client: Any) -> tuple[bytes | None, Any]:
+def log_in(client: Any, **facts: Any) -> tuple[bytes | None, Any]:
     """The token that a session sent, and the session."""
-    session = client.session()
+    session = client.session(**facts)
     reply = session.start([TOY])
     if reply.data == b"?":
         reply = session.step(ISSUER.encode())
@@ -119,6 +119,10 @@ def test_nothing_happens_for_a_host_that_is_not_allowed(
         with pytest.raises(UsageError) as caught:
             _ = log_in(other)
         assert caught.value.code == "host-not-allowed"
+    # A connection that says whereto it leads is asked as well.
+    with pytest.raises(UsageError, match="evil") as caught:
+        _ = log_in(client, connected_to="evil.example.com")
+    assert caught.value.code == "host-not-allowed"
     assert (len(provider.requests), len(asked), len(bound)) == before
 
 

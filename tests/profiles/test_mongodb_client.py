@@ -323,6 +323,33 @@ def test_nobody_is_asked_for_a_host_that_is_not_allowed(login: Login) -> None:
     assert not asked
 
 
+def test_the_host_that_is_connected_to_has_to_be_allowed_as_well(login: Login) -> None:
+    """Not only the one that the Client was made for: the token goes to the other."""
+    given: list[str] = []
+
+    def source(request: TokenRequest) -> str:
+        given.append(request.host)
+        return TOKEN
+
+    with serving(tokens={TOKEN: "tim"}) as server:
+        # The Client's is localhost, the connection's 127.0.0.1.
+        for mechanism in ("MONGODB-OIDC", "OAUTHBEARER"):
+            person = CallbackTokens(source, human=True, allowed_hosts=["localhost"])
+            with pytest.raises(UsageError, match=r"127\.0\.0\.1") as caught:
+                login(server.address, "tim", credentials=person, mechanism=mechanism)
+            assert caught.value.code == "host-not-allowed"
+        assert [name for name, _ in server.commands] == ["hello", "hello"]
+        assert not given
+        person = CallbackTokens(source, human=True, allowed_hosts=["127.0.0.1"])
+        with pytest.raises(UsageError, match="localhost"):
+            login(server.address, "tim", credentials=person, mechanism="MONGODB-OIDC")
+        person = CallbackTokens(source, human=True, allowed_hosts=["localhost", "127.0.0.1"])
+        login(server.address, "tim", credentials=person, mechanism="MONGODB-OIDC")
+        # A program's own token goes where its configuration says, by whatever name.
+        login(server.address, None, credentials=CallbackTokens(source), mechanism="MONGODB-OIDC")
+        assert len(server.logins) == 2
+
+
 def test_a_failure_of_ours_in_an_exchange_ends_the_connection() -> None:
     """Nothing takes a conversation back: the server would wait for the token."""
 
@@ -530,6 +557,53 @@ def test_errors_of_the_server_become_ours(login: Login, code: Any, kind: type[Sa
         assert "\\x1b[31mno" in said
         assert said.isprintable()
         assert len(said) < 1500
+
+
+@pytest.mark.parametrize("login", [blocking_login, asyncio_login])
+@pytest.mark.parametrize(
+    ("refused", "connected"),
+    [((socket.AF_INET6,), True), ((socket.AF_INET6, socket.AF_INET), False)],
+    ids=["no-ipv6", "no-descriptor"],
+)
+def test_a_machine_without_a_socket(
+    login: Login,
+    refused: tuple[int, ...],
+    connected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next address is tried; where none will do, the error is ours."""
+    real = socket.socket
+
+    class Scarce(real):
+        def __init__(self, family: int = -1, *more: Any, **named: Any) -> None:
+            if family in refused and "fileno" not in named:
+                raise OSError(24, "too many open files")
+            super().__init__(family, *more, **named)
+
+    def both(host: str, port: int, *_: object, **__: object) -> list[Any]:
+        stream, tcp = socket.SOCK_STREAM, socket.IPPROTO_TCP
+        return [
+            (socket.AF_INET6, stream, tcp, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, stream, tcp, "", ("127.0.0.1", port)),
+        ]
+
+    answers = {"authid": "tim", "password": PASSWORD}
+    connection = {"timeout": 5.0, "mechanism": "SCRAM-SHA-256"}
+    with serving(USERS) as server, monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", both)
+        patch.setattr(socket, "socket", Scarce)
+
+        def attempt() -> Any:
+            address = ("localhost", server.address[1])
+            return login(address, connection=connection, times=1, credentials=None, answers=answers)
+
+        if connected:
+            assert attempt() == ["SCRAM-SHA-256"]
+        else:
+            with pytest.raises(BackendError) as caught:
+                attempt()
+            assert caught.value.code == "connection"
+            assert "too many open files" in str(caught.value.detail)
 
 
 def test_a_server_that_says_nothing(login: Login) -> None:

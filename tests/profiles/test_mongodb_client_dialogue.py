@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sasl_core import AuthenticationError, PeerError, Reply, UsageError
+import secret_walk
+from sasl_core import AuthenticationError, PeerError, Reply, SaslError, UsageError
 from sasl_profiles.clients.talk import Begin, Finish
+from sasl_profiles.clients.trace import TraceEvent
 from sasl_profiles.mongodb.client_dialogue import Dialogue, State
-from sasl_profiles.mongodb.client_errors import without_secrets
+from sasl_profiles.mongodb.client_errors import check_ok, refusal, without_secrets
 from sasl_profiles.mongodb.client_messages import Say
 from sasl_profiles.mongodb.client_wire import MongodbReply, ReplyReader
 
@@ -198,3 +200,110 @@ def test_any_octets_are_a_reply_or_an_error_of_ours(data: bytes) -> None:
 def test_words_that_may_repeat_a_secret(words: str, sent: list[bytes], shown: bool) -> None:
     """All of them or none."""
     assert without_secrets(words, sent) == (words if shown else "****")
+
+
+# What a hostile server answers `saslStart` with, and a later `hello`.
+ECHOES: list[dict[str, Any]] = [
+    {"code": 18, "codeName": "hunter2", "errmsg": "hunter2"},
+    {"code": 18, "codeName": "x", "errmsg": "no: HUNTER2"},
+    {"code": 4711, "codeName": "hunter2"},
+    {"codeName": "hunter2"},
+    {"code": 4711_4711, "errmsg": "no"},
+]
+
+
+def said_by(caught: pytest.ExceptionInfo[BaseException], seen: list[TraceEvent]) -> str:
+    """All that anybody is shown of a failure."""
+    error = caught.value
+    return f"{error} {getattr(error, 'detail', '')} {seen}".casefold()
+
+
+@pytest.mark.parametrize("echo", ECHOES, ids=repr)
+@pytest.mark.parametrize("after", [False, True], ids=["login", "after"])
+def test_a_server_that_repeats_a_password(echo: dict[str, Any], after: bool) -> None:
+    """In the name or the number of an error as little as in its words; afterwards as well."""
+    seen: list[TraceEvent] = []
+    dialogue = Dialogue(mechanism="PLAIN", trace=seen.append)
+    no = {"ok": 0.0, **echo}
+    done = {"ok": 1.0, "conversationId": 1, "done": True, "payload": b""}
+    password = b"47114711" if echo.get("code") == 4711_4711 else b"hunter2"
+    reply = Reply(b"\0ada\0" + password, done=True)
+    script = Script([HELLO, *([done, no] if after else [no])], "PLAIN", reply)
+    script.run(dialogue.hello())
+    if after:
+        script.run(dialogue.login())
+    with pytest.raises(SaslError) as caught:
+        script.run(dialogue.hello() if after else dialogue.login())
+    said = said_by(caught, seen)
+    assert password.decode() not in said
+    if echo.get("code") == 18:
+        assert "error 18 authenticationfailed" in said
+
+
+def test_an_error_is_named_by_us() -> None:
+    """Its number says which it is; what the server calls it is not looked at."""
+    for code, name in ((91, "ShutdownInProgress"), (18, "AuthenticationFailed"), (4711, "")):
+        refused = check_ok({"ok": 0.0, "code": code, "codeName": "Nonsense", "errmsg": "no"})
+        assert refused is not None
+        error = refusal("saslStart", refused, "PLAIN")
+        called = f"error {code} {name}".rstrip()
+        assert error.detail == f"the server answered saslStart with {called}: no"
+
+
+OPAQUE = "ya29.Y2FsZW5kYXItb2Y"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"issuer": OPAQUE},
+        {"issuer": "https://id.example.com", "clientId": OPAQUE.upper()},
+        {"issuer": "https://id.example.com", "requestScopes": [f"a-{OPAQUE[:9]}"]},
+    ],
+)
+def test_an_opaque_token_that_comes_back_is_not_traced(answer: dict[str, Any]) -> None:
+    """Short as it is, and whatever the server calls it; what it said before is shown."""
+    seen: list[TraceEvent] = []
+    dialogue = Dialogue(mechanism="MONGODB-OIDC", trace=seen.append)
+    start = {"ok": 1.0, "conversationId": 1, "done": False, "payload": bson.encode(answer)}
+    script = Script([HELLO, start], "MONGODB-OIDC", Reply(bson.encode({"jwt": OPAQUE}), done=True))
+    script.run(dialogue.hello())
+    with pytest.raises(PeerError, match="after the mechanism's end"):
+        script.run(dialogue.login())
+    assert [event.message for event in seen[-2:]] == ["{jwt: ****}", "****"]
+    assert seen[-1].secret
+    assert OPAQUE[:9].casefold() not in str(seen).casefold()
+
+
+def test_what_else_a_server_says_when_it_knows_the_password() -> None:
+    """Mechanisms, a certificate's name and numbers are its words as well."""
+    seen: list[TraceEvent] = []
+    dialogue = Dialogue(user="ada", trace=seen.append)
+    done = {"ok": 1.0, "conversationId": 12345678, "done": True, "payload": b""}
+    named = {**HELLO, "maxWireVersion": 12345678, "saslSupportedMechs": ["12345678"]}
+    script = Script([HELLO, done, named], "PLAIN", Reply(b"\0ada\x0012345678", done=True))
+    for talk in (dialogue.hello(), dialogue.login(["PLAIN"]), dialogue.hello()):
+        script.run(talk)
+    assert len(seen) == 6
+    assert "12345678" not in str(seen)
+
+
+def test_what_is_remembered_of_logins_has_an_end() -> None:
+    """A connection that logs in for months keeps the last, and not all of them."""
+    dialogue = Dialogue(mechanism="PLAIN")
+    done = {"ok": 1.0, "conversationId": 1, "done": True, "payload": b""}
+    script = Script([HELLO], "PLAIN", Reply(None, done=True))
+    script.run(dialogue.hello())
+    for number in range(10):
+        script.replies = [done]
+        script.reply = Reply(b"\0ada\0" + b"%d" % number * 20_000, done=True)
+        script.run(dialogue.login())
+    no = {"ok": 0.0, "errmsg": "it is 99999999 and 88888888"}
+    script.replies = [no]
+    with pytest.raises(PeerError) as caught:
+        script.run(dialogue.hello())
+    assert "****" in str(caught.value.detail)
+    assert not secret_walk.find([dialogue], [b"0000000"])
+    assert secret_walk.find([dialogue], [b"9999999"])
+    dialogue.forget()
+    assert not secret_walk.find([dialogue], [b"9999999"])

@@ -149,6 +149,16 @@ def test_hosts_that_are_none() -> None:
         PyMongoTokens(Person(allowed_hosts=("http://db",)), "localhost")
 
 
+def test_hosts_that_are_no_tuple() -> None:
+    """The same to everything that has tokens of it."""
+
+    class Listing(Person):
+        allowed_hosts: Any = ["localhost"]
+
+    with pytest.raises(UsageError, match="no tuple"):
+        PyMongoTokens(Listing(), "localhost")
+
+
 def test_a_person_in_a_machines_place_is_not_asked() -> None:
     """As OIDC_CALLBACK PyMongo looks at no host: nobody is asked then."""
     source = Person()
@@ -292,6 +302,59 @@ def test_what_a_refresh_took_is_not_left_for_the_person(monkeypatch: pytest.Monk
 )
 def test_a_servers_nonsense_goes_no_further(idp: OIDCIdPInfo) -> None:
     """PyMongo passes on whatever the server said; no source has to look at it again."""
+    source = Person()
+    with PyMongoTokens(source, "localhost") as tokens, pytest.raises(PeerError) as caught:
+        tokens.fetch(human(idp_info=idp))
+    assert caught.value.code == "oidc-message"
+    assert source.requests == []
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "http://idp.example.com",
+        "http://localhost:8080",
+        "https://ada@idp.example.com",
+        "https://idp.example.com/#fragment",
+        "https://idp.example.com\\@evil.example.com",
+        "https://" + "x" * 5000,
+    ],
+    ids=lambda issuer: issuer[:40],
+)
+def test_nobody_is_sent_where_nobody_may_go(issuer: str) -> None:
+    """As with MONGODB-OIDC's own client: https, and nothing that two readers read differently."""
+    source = Person()
+    with PyMongoTokens(source, "localhost") as tokens, pytest.raises(PeerError) as caught:
+        tokens.fetch(human(idp_info=OIDCIdPInfo(issuer, "client")))
+    assert caught.value.code == "oidc-issuer"
+    assert len("".join(traceback.format_exception(caught.value))) < 5000
+    assert source.requests == []
+
+
+def test_a_provider_on_this_machine() -> None:
+    """Where it is allowed, and no other without TLS."""
+    source = Person()
+    with PyMongoTokens(source, "localhost", allow_loopback_http=True) as tokens:
+        tokens.fetch(human(idp_info=OIDCIdPInfo("http://localhost:8080", "client")))
+        with pytest.raises(PeerError):
+            tokens.fetch(human(idp_info=OIDCIdPInfo("http://idp.example.com", "client")))
+    assert source.shown == [("http://localhost:8080", None)]
+
+
+@pytest.mark.parametrize(
+    "idp",
+    [
+        OIDCIdPInfo("https://" + "x" * 1_000_000, "c"),
+        OIDCIdPInfo("https://idp.example.com", "c" * 70_000),
+        OIDCIdPInfo("https://idp.example.com", "c", ["s" * 70_000]),
+        OIDCIdPInfo("https://idp.example.com", "c", ["s"] * 70_000),
+    ],
+    ids=["issuer", "client", "scope", "scopes"],
+)
+def test_what_is_said_of_a_provider_has_an_end(idp: OIDCIdPInfo) -> None:
+    """PyMongo reads more than a message of MONGODB-OIDC may have."""
     source = Person()
     with PyMongoTokens(source, "localhost") as tokens, pytest.raises(PeerError) as caught:
         tokens.fetch(human(idp_info=idp))
@@ -456,3 +519,87 @@ def test_one_at_a_time_and_the_others_wait_as_long_as_they_have_time() -> None:
             thread.join(10)
     assert sorted(given) == ["token-of-a", "token-of-b"]
     assert most == [1]
+
+
+class Hanging:
+    """A source's function whose first call hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.left: list[float] = []
+
+    def __call__(self, request: TokenRequest) -> str:
+        self.left.append(request.deadline)
+        if len(self.left) == 1:
+            assert self.go.wait(30)
+        return f"token-{len(self.left)}"
+
+
+def test_a_source_that_hangs_once_keeps_nobody_out_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once its time is over its call counts for nothing, and it is asked beside it."""
+    monkeypatch.setattr("sasl_profiles.mongodb.driver.GRACE", 0.1)
+    source = Hanging()
+    with PyMongoTokens(CallbackTokens(source), "localhost") as tokens:
+        thread = in_thread(lambda: tokens.fetch(machine(timeout_seconds=0.5)))
+        while not source.left:
+            time.sleep(0.01)
+        with pytest.raises(BackendError) as caught:
+            tokens.fetch(machine(timeout_seconds=0.1))
+        assert caught.value.code == "timeout"
+        assert tokens.fetch(machine(timeout_seconds=10)).access_token == "token-2"
+        # Nor does the end of what hung, as late as it comes, end what goes on since.
+        source.go.set()
+        thread.join(10)
+        assert tokens.fetch(machine()).access_token == "token-3"
+    assert len(source.left) == 3
+
+
+def test_nobody_is_asked_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has waited until too little is left gets an error, and no browser that goes at once."""
+    monkeypatch.setattr("sasl_profiles.mongodb.driver.GRACE", 60.0)
+    source = Hanging()
+    with PyMongoTokens(CallbackTokens(source, human=True), "localhost") as tokens:
+        thread = in_thread(lambda: tokens.fetch(human(timeout_seconds=1.0)))
+        while not source.left:
+            time.sleep(0.01)
+        began = time.monotonic()
+        with pytest.raises(BackendError) as caught:
+            tokens.fetch(human(timeout_seconds=1.0))
+        assert caught.value.code == "timeout"
+        # Half of so short a time: there was as much for a person.
+        assert 0.45 < time.monotonic() - began < 5
+        source.go.set()
+        thread.join(10)
+    assert source.left == [pytest.approx(1.0, abs=0.1)]
+
+
+def test_a_failure_is_of_whoever_had_it() -> None:
+    """The others ask for themselves: a name that is refused is not theirs."""
+    inside, go = threading.Event(), threading.Event()
+
+    def ask(request: TokenRequest) -> str:
+        if request.username == "bad":
+            inside.set()
+            assert go.wait(10)
+            raise AuthenticationError(detail="no such user")
+        return "token"
+
+    given: list[str] = []
+    with PyMongoTokens(CallbackTokens(ask), "localhost") as tokens:
+
+        def fetch(name: str) -> None:
+            try:
+                given.append(tokens.fetch(machine(username=name)).access_token)
+            except AuthenticationError:
+                given.append(name)
+
+        first = in_thread(partial(fetch, "bad"))
+        assert inside.wait(10)
+        second = in_thread(partial(fetch, "good"))
+        time.sleep(0.1)
+        go.set()
+        for thread in (first, second):
+            thread.join(10)
+    assert sorted(given) == ["bad", "token"]

@@ -341,6 +341,30 @@ def test_facts_name_both_ends(serve: Callable[..., Any]) -> None:
     assert str(facts.get("local")).startswith("127.0.0.1;")
     assert facts.get("external_ssf") == 0
     assert facts.get("success_data") is False
+    assert facts.get("connected_to") == host
+
+
+def test_a_persons_token_goes_to_allowed_hosts_only(bad_server: BadServer) -> None:
+    """To the one that is connected to, whatever the Client was made for; nobody is asked."""
+    asked: list[TokenRequest] = []
+
+    def person(request: TokenRequest) -> str:
+        asked.append(request)
+        return "eyJ.eyJ.c2ln"
+
+    source = CallbackTokens(person, human=True, allowed_hosts=["mail.example.com"])
+    ehlo = b"250-mail\r\n250 AUTH OAUTHBEARER\r\n"
+    server = bad_server(b"220 mail\r\n", ehlo, b"221 bye\r\n")
+    with (
+        BlockingClient("smtp", "mail.example.com", config=CONFIG, credentials=source) as client,
+        SmtpClient(*server.address, timeout=5.0) as smtp,
+        client.session(authid="tim", **smtp.facts()) as session,
+        pytest.raises(UsageError) as caught,
+    ):
+        smtp.authenticate(session)
+    assert caught.value.code == "host-not-allowed"
+    assert not asked
+    assert not [line for line in server.heard if line.startswith(b"AUTH")]
 
 
 def test_a_trace_of_a_login_has_no_secret(serve: Callable[..., Any]) -> None:

@@ -416,6 +416,24 @@ def test_what_a_trace_shows_of_mongodb_oidc(document: dict[str, object], shown: 
     assert masked("MONGODB-OIDC", message + b"x") == ("****", True)
 
 
+def test_an_opaque_token_that_comes_back_is_not_traced() -> None:
+    """A challenge may have it where a trace shows what stands there; its like is shown."""
+    seen: list[TraceEvent] = []
+    token = "ya29.Y2FsZW5kYXItb2Y"
+    for issuer, shown in ((token, "****"), ("https://id.example.com", "{issuer: https://id.e")):
+        dialogue = Dialogue(seen.append)
+        challenge = b64encode(encode_document({"issuer": issuer})).decode()
+        first = Reply(encode_document({"jwt": token}), done=True)
+        replies = ["250-mail\r\n250 AUTH MONGODB-OIDC", f"334 {challenge}", "501 no"]
+        script = Script(replies, [first, PeerError("no")], mechanism="MONGODB-OIDC")
+        script.run(dialogue.ehlo("me"))
+        with pytest.raises(PeerError):
+            script.run(dialogue.login())
+        messages = [event.message or "" for event in seen if event.line.startswith("334")]
+        assert messages[-1].startswith(shown)
+    assert token not in str(seen)
+
+
 @given(st.binary(min_size=1))
 def test_a_trace_of_mongodb_oidc_takes_any_octets(message: bytes) -> None:
     """Whatever the server sends, it is a document that is known, or hidden."""

@@ -14,7 +14,6 @@ from sasl_core.plugin import (
     NeedCallback,
     NeedPeer,
     Needs,
-    PeerError,
     Prompt,
     PromptId,
     Success,
@@ -28,6 +27,7 @@ from sasl_mechanisms.mongodb_oidc.messages import (
 from sasl_mechanisms.mongodb_oidc.options import MongodbOidcOptions
 from sasl_tokens.client import held_token, obtain_token
 from sasl_tokens.terms import UNNAMED
+from sasl_tokens.told import check_issuer
 
 if TYPE_CHECKING:
     from sasl_core.plugin import SaslUtils
@@ -54,7 +54,7 @@ class MongodbOidcClient(ClientPlug):
         if token is None:
             # As it was typed: it has to equal a claim to the letter.
             step = parse_server_step1((yield from NeedPeer(format_client_step1(hint))))
-            self._check_issuer(step.issuer)
+            check_issuer(step.issuer, allow_loopback_http=self._loopback)
             token = yield from obtain_token(
                 ctx,
                 username=hint,
@@ -63,22 +63,6 @@ class MongodbOidcClient(ClientPlug):
                 scopes=step.request_scopes,
             )
         return Success(data=format_client_step2(token))
-
-    def _check_issuer(self, issuer: str) -> None:
-        """What a server names is an address that our user is sent to."""
-        from sasl_tokens.urls import UrlProblem, check_url
-
-        try:
-            _ = check_url(issuer, what="issuer", allow_loopback_http=self._loopback)
-        except UrlProblem as error:
-            problem = str(error)
-        else:
-            return
-        raise PeerError(
-            "the server names an identity provider that nobody may be sent to",
-            code="oidc-issuer",
-            detail=problem,
-        )
 
 
 _WHO: Final = NeedCallback(

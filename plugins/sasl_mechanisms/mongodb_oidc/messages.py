@@ -16,12 +16,13 @@ specification, "MONGODB-OIDC".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from sasl_core.plugin import PeerError, UsageError, record
 from sasl_tokens.bson import decode_document, encode_document
+from sasl_tokens.told import is_printable, parse_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,15 +127,7 @@ def parse_server_step1(message: bytes) -> ServerStep1:
     Raises:
         PeerError: it is malformed; code "bson" or "oidc-message".
     """
-    document = decode_document(message)
-    issuer = _printable(document, "issuer")
-    client_id = _printable(document, "clientId") if "clientId" in document else None
-    scopes = document.get("requestScopes", [])
-    if not isinstance(scopes, list) or not all(
-        isinstance(scope, str) and _is_printable(scope) for scope in cast("list[object]", scopes)
-    ):
-        raise PeerError("requestScopes is no array of printable text", code="oidc-message")
-    return ServerStep1(issuer, client_id, tuple(cast("list[str]", scopes)))
+    return ServerStep1(*parse_provider(decode_document(message)))
 
 
 def format_server_step1(step: ServerStep1) -> bytes:
@@ -149,7 +142,7 @@ def format_server_step1(step: ServerStep1) -> bytes:
     if step.request_scopes:
         document["requestScopes"] = step.request_scopes
     given = (step.issuer, step.issuer if step.client_id is None else step.client_id)
-    if not all(map(_is_printable, (*given, *step.request_scopes))):
+    if not all(map(is_printable, (*given, *step.request_scopes))):
         raise UsageError("issuer, client and scopes are printable text, and not empty")
     return encode_document(document)
 
@@ -166,15 +159,3 @@ def _text(document: Mapping[str, object], field: str) -> str:
     if not isinstance(value, str):
         raise PeerError(f"{field} is no text, or is missing", code="oidc-message")
     return value
-
-
-def _printable(document: Mapping[str, object], field: str) -> str:
-    value = _text(document, field)
-    if not _is_printable(value):
-        # They go into requests, onto screens and into logs.
-        raise PeerError(f"{field} is empty or cannot be printed", code="oidc-message")
-    return value
-
-
-def _is_printable(text: str) -> bool:
-    return bool(text) and text.isprintable()

@@ -97,12 +97,15 @@ class BlockingLink(ABC, Generic[D, R]):
             raise unreachable(error) from None
         failure = BackendError("the host has no address", code="connection")
         for family, kind, protocol, _, address in addresses:
-            fresh = socket.socket(family, kind, protocol)
+            fresh = None
             try:
+                # A machine may have no sockets left, or none of this family.
+                fresh = socket.socket(family, kind, protocol)
                 fresh.settimeout(self._left())
                 fresh.connect(address)
             except (OSError, OverflowError) as error:
-                fresh.close()
+                if fresh is not None:
+                    fresh.close()
                 failure = unreachable(error)
             else:
                 self._dialogue = self._fresh()
@@ -129,10 +132,10 @@ class BlockingLink(ABC, Generic[D, R]):
         if isinstance(connected, ssl.SSLSocket):
             cipher, bindings = connected.cipher(), client_bindings(connected)
         try:
-            remote = connected.getpeername()
+            remote, local = connected.getpeername(), connected.getsockname()
         except OSError as error:
             raise unreachable(error) from None
-        return transport_facts(remote, connected.getsockname(), cipher), bindings
+        return transport_facts(remote, local, cipher), bindings
 
     # --- supplying what the dialogue asks for -------------------------------------------------
 

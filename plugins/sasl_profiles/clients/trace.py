@@ -1,18 +1,19 @@
 """What a client can show of an exchange without showing a secret.
 
 Invariant: no event holds a password, a token, a proof or a server signature, whatever the
-mechanism; a mechanism that is not known here shows none of its messages. What listens can print
-every event as it is.
+mechanism; a mechanism that is not known here shows none of its messages, and what a server says
+is compared with the secrets that it was told. What listens can print every event as it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias, cast
 
-from sasl_core.plugin import PeerError, printable, record
+from sasl_core.plugin import PeerError, b64encode, printable, record
 
-__all__ = ["HIDDEN", "Direction", "TraceEvent", "masked"]
+__all__ = ["HIDDEN", "Direction", "TraceEvent", "masked", "repeats"]
 
 HIDDEN: Final = "****"
 """Stands for what is not shown."""
@@ -27,6 +28,9 @@ _SCRAM: Final = re.compile(
 
 # No name and no address of a provider has so much in one piece; the signature of a token has.
 _LIKE_A_TOKEN: Final = re.compile(r"[A-Za-z0-9_+/=-]{40}")
+
+_PIECE: Final = 6
+"""Characters in a row that a server's words and ours do not have in common by chance."""
 
 # The fields of MONGODB-OIDC that hold no secret.
 _OIDC: Final = frozenset({"n", "issuer", "clientId", "requestScopes"})
@@ -48,8 +52,41 @@ class TraceEvent:
     message: str | None = None
 
 
-def masked(mechanism: str, message: bytes) -> tuple[str, bool]:
-    """A message of this mechanism as it may be shown, and whether something was hidden."""
+def masked(mechanism: str, message: bytes, secrets: Iterable[bytes] = ()) -> tuple[str, bool]:
+    """A message of this mechanism as it may be shown, and whether something was hidden.
+
+    `secrets`: of a server's message, ours of which something was hidden. It may know what stands
+    in them, and say it wherever it likes: an access token as an issuer.
+    """
+    shown, hidden = _masked(mechanism, message)
+    return (HIDDEN, True) if repeats(shown, secrets) else (shown, hidden)
+
+
+def repeats(words: str, sent: Iterable[bytes]) -> bool:
+    """Whether any of what the messages `sent` have may stand in a server's words.
+
+    That is a run of 6 characters of a message or of its base64, in any case, or a password, or a
+    name, that is shorter. The time is linear in both.
+    """
+    messages = tuple(sent)
+    if not messages or not words:
+        return False
+    folded = words.casefold()
+    ours = [text.casefold() for message in messages for text in _forms(message)]
+    pieces = {text[at : at + _PIECE] for text in ours for at in range(len(text) - _PIECE + 1)}
+    # PLAIN has NULs between its parts, and none at its end, where BSON has one.
+    plain = [message.decode("utf-8", "replace") for message in messages if message[-1:] != b"\0"]
+    parts = {part for text in plain for part in text.casefold().split("\0")} - {""}
+    return any(folded[at : at + _PIECE] in pieces for at in range(len(folded) - _PIECE + 1)) or any(
+        part in folded for part in parts
+    )
+
+
+def _forms(message: bytes) -> tuple[str, str]:
+    return message.decode("utf-8", "replace"), b64encode(message).decode("ascii").rstrip("=")
+
+
+def _masked(mechanism: str, message: bytes) -> tuple[str, bool]:
     text = printable(message.decode("utf-8", "backslashreplace"), 4000)
     if not message or mechanism in {"ANONYMOUS", "EXTERNAL"}:
         return text, False

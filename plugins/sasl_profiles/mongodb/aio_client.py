@@ -64,7 +64,7 @@ class AsyncMongodbClient(AsyncLink[Dialogue, MongodbReply]):
         Raises:
             UsageError: not connected.
         """
-        return connection_facts(self._beneath()[0])
+        return connection_facts(self._beneath()[0], self.host)
 
     def password(self, user: str, text: str) -> Callable[[Prompt], str]:
         """The password of `user` for `session(password=...)`, in the form that MongoDB wants.

@@ -73,7 +73,7 @@ class MongodbClient(BlockingLink[Dialogue, MongodbReply]):
         Raises:
             UsageError: not connected. BackendError: the server has gone.
         """
-        return connection_facts(self._beneath()[0])
+        return connection_facts(self._beneath()[0], self.host)
 
     def password(self, user: str, text: str) -> Callable[[Prompt], str]:
         """The password of `user` for `session(password=...)`, in the form that MongoDB wants.

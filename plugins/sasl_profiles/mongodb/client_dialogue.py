@@ -2,16 +2,7 @@
 
 Each method is a generator that asks for what it needs: send this command and hear the reply,
 TLS, or a step of the SASL session. `client` and `aio_client` supply it, one blocking and one
-for asyncio.
-
-    state       what happens                                          next
-    NEW         hello is answered                                     READY
-    READY       saslStart or authenticate is sent                     UNDERWAY
-    UNDERWAY    the server wants more, and gets saslContinue          UNDERWAY
-                the server refuses                                    READY
-                it says that all is done, and the session agrees      LOGGED_IN
-    LOGGED_IN   hello is answered                                     LOGGED_IN
-                saslStart or authenticate: the login is renewed       UNDERWAY
+for asyncio. In which order, `client_states` has.
 
 Invariants: a reply is to the last request, or the connection ends; an exchange keeps its
 conversation; the server's success counts only when the mechanism is satisfied; nothing takes an
@@ -23,14 +14,12 @@ Source: MongoDB's driver specifications, "Authentication" and "MongoDB Handshake
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from enum import Enum, auto
-from typing import Final, TypeAlias, cast
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
 
 from sasl_core.plugin import PeerError, Result, SaslError, UsageError, printable
 from sasl_profiles.clients.talk import Begin, Conversation, Finish, Secure, Step, Talk
-from sasl_profiles.clients.trace import HIDDEN, Direction, TraceEvent, masked
-from sasl_profiles.mongodb.client_errors import Refused, check_ok, refusal, without_secrets
+from sasl_profiles.mongodb.client_errors import Refused, check_ok, refusal
 from sasl_profiles.mongodb.client_messages import (
     SASL_NAMES,
     SCRAM,
@@ -40,6 +29,8 @@ from sasl_profiles.mongodb.client_messages import (
     database_of,
     parse_answer,
 )
+from sasl_profiles.mongodb.client_states import NEXT, Event, State
+from sasl_profiles.mongodb.client_transcript import Trace, Transcript
 from sasl_profiles.mongodb.exchange import EXTERNAL, PAYLOAD_LIMIT
 from sasl_profiles.mongodb.names import ADMIN, check_database
 from sasl_profiles.mongodb.wire import format_msg
@@ -47,40 +38,7 @@ from sasl_tokens.bson import decode_document, encode_document
 
 __all__ = ["Dialogue", "State", "Trace"]
 
-Trace: TypeAlias = Callable[[TraceEvent], None]
-
 _LAST_ID: Final = 0x7FFFFFFF
-
-
-class State(Enum):
-    """How far the conversation is."""
-
-    NEW = auto()
-    READY = auto()
-    UNDERWAY = auto()
-    LOGGED_IN = auto()
-
-
-class Event(Enum):
-    """What moves it."""
-
-    HELLO = auto()
-    START = auto()
-    MORE = auto()
-    REFUSED = auto()
-    DONE = auto()
-
-
-_NEXT: Final[Mapping[tuple[State, Event], State]] = {
-    (State.NEW, Event.HELLO): State.READY,
-    (State.READY, Event.HELLO): State.READY,
-    (State.READY, Event.START): State.UNDERWAY,
-    (State.UNDERWAY, Event.MORE): State.UNDERWAY,
-    (State.UNDERWAY, Event.REFUSED): State.READY,
-    (State.UNDERWAY, Event.DONE): State.LOGGED_IN,
-    (State.LOGGED_IN, Event.HELLO): State.LOGGED_IN,
-    (State.LOGGED_IN, Event.START): State.UNDERWAY,
-}
 
 
 class Dialogue(Conversation):
@@ -107,16 +65,16 @@ class Dialogue(Conversation):
         self._user = user
         self._wanted = mechanism
         self._database = database
-        self._trace = trace
+        self._transcript = Transcript(trace)
         self._named: tuple[str, ...] = ()
         self._last_id = 0
-        self._sent: list[bytes] = []  # The messages of the exchange that goes on.
         self.state = State.NEW
         if mechanism is not None or database == EXTERNAL:
             _ = database_of(mechanism or SCRAM[0], database)
 
     def forget(self) -> None:
         self._named = ()
+        self._transcript.forget()
         self.state = State.NEW
 
     @property
@@ -131,7 +89,7 @@ class Dialogue(Conversation):
         """Nobody speaks yet; `tls`: it comes before the first word."""
         if tls:
             yield from Secure()
-            self._show("-", "TLS from the first octet on")
+            self._transcript.note("TLS from the first octet on")
 
     def hello(self) -> Talk[None]:
         """Say hello, and ask by what the user can log in.
@@ -154,7 +112,7 @@ class Dialogue(Conversation):
         if not isinstance(version, int) or isinstance(version, bool):
             raise PeerError("hello: the reply has no maxWireVersion", code="mongodb-reply")
         self._named = SCRAM[:1] if self._wanted is None else (self._wanted,)
-        shown = f"ok, wire version {version}"
+        shown = f"ok, wire version {self._transcript.told(version)}"
         named = document.get("saslSupportedMechs")
         if asking and named is not None:
             if not isinstance(named, list):
@@ -162,8 +120,8 @@ class Dialogue(Conversation):
             names = cast("list[object]", named)
             self._named = tuple(name for name in SCRAM if name in names)
             texts = " ".join(name for name in names if isinstance(name, str))
-            shown += f", saslSupportedMechs {printable(texts, 200)}"
-        self._show("S", shown)
+            shown += f", saslSupportedMechs {self._transcript.told(texts, 200)}"
+        self._transcript.heard(shown)
         self._move(Event.HELLO)
 
     def login(self, offered: Iterable[str] | None = None) -> Talk[None]:
@@ -175,12 +133,13 @@ class Dialogue(Conversation):
             PeerError: the server broke the protocol. BackendError: it cannot now.
             UsageError: hello was not said, or what the mechanism says is too long.
         """
-        if (self.state, Event.START) not in _NEXT:
+        if (self.state, Event.START) not in NEXT:
             raise UsageError("no login can begin: say hello first")
         names = self._named if offered is None else tuple(offered)
         if len(names) == 1:
             # Before a password is asked for, or a person.
             _ = database_of(names[0], self._database)
+        self._transcript.begin()
         try:
             mechanism, reply = yield from Begin(tuple(SASL_NAMES.get(n, n) for n in names))
             if mechanism == SASL_NAMES[X509]:
@@ -191,8 +150,6 @@ class Dialogue(Conversation):
             # An exchange that is not over hangs at the server, or it takes us for logged in.
             self.broken = self.broken or self.state is State.UNDERWAY
             raise
-        finally:
-            self._sent.clear()
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -255,12 +212,9 @@ class Dialogue(Conversation):
         answer = parse_answer(name, document)
         if conversation not in (None, answer.conversation):
             raise PeerError(f"{name}: the reply is of another conversation", code="mongodb-reply")
-        self._show(
-            "S",
-            f"conversation {answer.conversation}{', done' if answer.done else ''}",
-            mechanism,
-            answer.payload,
-        )
+        number = self._transcript.told(answer.conversation)
+        shown = f"conversation {number}{', done' if answer.done else ''}"
+        self._transcript.heard(shown, mechanism, answer.payload)
         return answer
 
     def _certificate(self, user: bytes) -> Talk[None]:
@@ -283,8 +237,8 @@ class Dialogue(Conversation):
             self._move(Event.REFUSED)
             raise self._refusal("authenticate", refused, X509)
         named = document.get("user")
-        shown = "ok" if not isinstance(named, str) else f"ok, user {printable(named, 300)}"
-        self._show("S", shown)
+        shown = "ok" if not isinstance(named, str) else f"ok, user {self._transcript.told(named)}"
+        self._transcript.heard(shown)
         yield from Finish()
         self._move(Event.DONE)
 
@@ -303,9 +257,7 @@ class Dialogue(Conversation):
         octets = format_msg(number, 0, encode_document({**command, "$db": database}))
         if event is not None:
             self._move(event)
-        if message:
-            self._sent.append(message)
-        self._show("C", shown, mechanism, message)
+        self._transcript.said(shown, mechanism, message)
         reply = yield from Say(octets)
         # From here on nobody knows what the next reply answers to.
         self.broken = True
@@ -316,27 +268,10 @@ class Dialogue(Conversation):
         return document
 
     def _refusal(self, command: str, refused: Refused, mechanism: str = "") -> SaslError:
-        if refused.words is not None:
-            words = without_secrets(refused.words, self._sent)
-            refused = Refused(refused.code, refused.name, words)
-        said = f"{'' if refused.code is None else refused.code} {refused.name or ''}".strip()
-        words = printable(refused.words or "", 300)
-        self._show("S", f"error {said}: {words}".replace(" :", ":"))
-        return refusal(command, refused, mechanism)
+        return refusal(command, self._transcript.refused(refused), mechanism)
 
     def _move(self, event: Event) -> None:
-        after = _NEXT.get((self.state, event))
+        after = NEXT.get((self.state, event))
         if after is None:
             raise UsageError(f"out of order: {event.name} in the state {self.state.name}")
         self.state = after
-
-    def _show(
-        self, direction: Direction, line: str, mechanism: str = "", message: bytes | None = None
-    ) -> None:
-        if self._trace is None:
-            return
-        text, secret = None, HIDDEN in line
-        if message is not None and mechanism:
-            text, hidden = masked(mechanism, message)
-            secret = secret or hidden
-        self._trace(TraceEvent(direction, line, secret, text))

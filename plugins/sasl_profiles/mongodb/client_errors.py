@@ -1,7 +1,7 @@
 """What a MongoDB server answers a client, judged: yes, or an error of ours.
 
 Invariant: a server's words are made printable and bounded; where they may repeat what the client
-sent while it logged in, they are not shown.
+sent while it logged in, they are not shown. An error is named by its number, and by us.
 
 Source: MongoDB's manual, "Error Codes"; the driver specifications, "Retryable Reads" (the
 errors that pass) and "Authentication".
@@ -10,6 +10,7 @@ errors that pass) and "Authentication".
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import (
@@ -17,11 +18,10 @@ from sasl_core.plugin import (
     BackendError,
     MechanismError,
     PeerError,
-    b64encode,
     printable,
     record,
 )
-from sasl_profiles.clients.trace import HIDDEN
+from sasl_profiles.clients.trace import HIDDEN, repeats
 from sasl_profiles.mongodb import codes
 
 if TYPE_CHECKING:
@@ -31,34 +31,65 @@ if TYPE_CHECKING:
 
 __all__ = ["Refused", "check_ok", "refusal", "without_secrets"]
 
-PASSING: Final = frozenset(
-    # HostUnreachable, HostNotFound, MaxTimeMSExpired, NetworkTimeout, ShutdownInProgress,
-    # PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary,
-    # InterruptedAtShutdown, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk,
-    # NotPrimaryOrSecondary
-    {6, 7, 50, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+PASSING: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        6: "HostUnreachable",
+        7: "HostNotFound",
+        50: "MaxTimeMSExpired",
+        89: "NetworkTimeout",
+        91: "ShutdownInProgress",
+        189: "PrimarySteppedDown",
+        262: "ExceededTimeLimit",
+        9001: "SocketException",
+        10107: "NotWritablePrimary",
+        11600: "InterruptedAtShutdown",
+        11602: "InterruptedDueToReplStateChange",
+        13435: "NotPrimaryNoSecondaryOk",
+        13436: "NotPrimaryOrSecondary",
+    }
 )
 """Errors of a server that cannot now, and may later."""
+
+NAMES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        **PASSING,
+        **{
+            failure.code: failure.name
+            for failure in vars(codes).values()
+            if isinstance(failure, codes.Failure)
+        },
+    }
+)
+"""What errors are called that a login meets."""
 
 WORDS: Final = 400
 """Most characters of a server's words that are repeated."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
-
 # What may be base64, or a token, whoever's it is.
 _LIKE_A_SECRET: Final = re.compile(r"[A-Za-z0-9+/_=.~-]{24,}")
-
-_PIECE: Final = 6
-"""Characters in a row that a server's words and ours do not have in common by chance."""
 
 
 @record
 class Refused:
-    """A server's no: number and name of the error, and its words; None where there are none."""
+    """A server's no: the error's number, and its words; None where there are none."""
 
     code: int | None
-    name: str | None
     words: str | None
+
+    @property
+    def name(self) -> str:
+        """What the error is called, "" where we know no name.
+
+        A server sends one along. It may be any text, a password that it was told.
+        """
+        return NAMES.get(self.code or 0, "")
+
+    def without_secrets(self, sent: Iterable[bytes]) -> Refused:
+        """The same without anything that `sent` may have; a number can be a password too."""
+        code, words = self.code, self.words
+        if code is not None and code not in NAMES and repeats(str(code), sent):
+            code = None
+        return Refused(code, None if words is None else without_secrets(words, sent))
 
 
 def check_ok(document: Mapping[str, object]) -> Refused | None:
@@ -73,10 +104,9 @@ def check_ok(document: Mapping[str, object]) -> Refused | None:
         raise PeerError("a reply without a proper ok", code="mongodb-reply")
     if ok:
         return None
-    code, name, words = (document.get(key) for key in ("code", "codeName", "errmsg"))
+    code, words = document.get("code"), document.get("errmsg")
     return Refused(
         code if isinstance(code, int) and not isinstance(code, bool) else None,
-        name if isinstance(name, str) and _NAME.fullmatch(name) else None,
         words if isinstance(words, str) else None,
     )
 
@@ -103,25 +133,10 @@ def refusal(command: str, refused: Refused, mechanism: str = "") -> SaslError:
 def without_secrets(words: str, sent: Iterable[bytes]) -> str:
     """A server's words, or `HIDDEN` if any of what `sent` has may stand in them.
 
-    That is a run of 6 characters of a message or of its base64, in any case; a password, or a
-    name, that is shorter; or a run that may be a token, whoever's it is. All of the words go
-    then: those that were left out would tell which. The time is linear in both.
+    That is what `repeats` says, or a run of characters that may be a token, whoever's it is. All of
+    the words go then: those that were left out would tell which. The time is linear in both.
     """
     if words == codes.AUTHENTICATION_FAILED.message:
         return words
-    folded = words.casefold()
-    ours = [text.casefold() for message in sent for text in _forms(message)]
-    pieces = {text[at : at + _PIECE] for text in ours for at in range(len(text) - _PIECE + 1)}
-    # PLAIN has NULs between its parts, and none at its end, where BSON has one.
-    plain = [message.decode("utf-8", "replace") for message in sent if message[-1:] != b"\0"]
-    parts = {part for text in plain for part in text.casefold().split("\0")} - {""}
-    repeats = (
-        any(folded[at : at + _PIECE] in pieces for at in range(len(folded) - _PIECE + 1))
-        or any(part in folded for part in parts)
-        or _LIKE_A_SECRET.search(words) is not None
-    )
-    return HIDDEN if repeats else words
-
-
-def _forms(message: bytes) -> tuple[str, str]:
-    return message.decode("utf-8", "replace"), b64encode(message).decode("ascii").rstrip("=")
+    hides = repeats(words, sent) or _LIKE_A_SECRET.search(words) is not None
+    return HIDDEN if hides else words

@@ -25,8 +25,8 @@ class _Session(Protocol):
     def mechanism(self) -> str | None: ...
 
 
-def connection_facts(beneath: TransportFacts) -> ConnectionFacts:
-    """The facts of a connection over one of which these are known.
+def connection_facts(beneath: TransportFacts, connected_to: str) -> ConnectionFacts:
+    """The facts of a connection to that host, over one of which these are known.
 
     The first message goes with saslStart, and the last with the success. MongoDB binds no login
     to its TLS connection, so that nothing is said of channel bindings.
@@ -37,6 +37,7 @@ def connection_facts(beneath: TransportFacts) -> ConnectionFacts:
         "external_ssf": beneath.external_ssf,
         "remote": beneath.remote,
         "local": beneath.local,
+        "connected_to": connected_to,
     }
 
 

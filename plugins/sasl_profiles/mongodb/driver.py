@@ -11,7 +11,8 @@
 PyMongo keeps the token, and asks when it has none, or when the server refused the one that it
 had. Invariants: nothing is kept here, so that what was refused is never given twice; a person's
 source is not asked where PyMongo has not looked at the host; a refresh token that fails keeps
-nobody out, for PyMongo would hand it in for ever.
+nobody out, for PyMongo would hand it in for ever; nor does a source that hangs, for once its time
+is over it is asked anew, beside the call that hangs.
 
 Source: MongoDB's driver authentication specification, "MONGODB-OIDC", OIDC_CALLBACK,
 OIDC_HUMAN_CALLBACK and ALLOWED_HOSTS.
@@ -19,22 +20,22 @@ OIDC_HUMAN_CALLBACK and ALLOWED_HOSTS.
 
 from __future__ import annotations
 
-import re
-import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
-from sasl_core import Client, TokenRequest
+from sasl_core import Client
 from sasl_core.plugin import (
     BackendError,
-    PeerError,
     PluginError,
     SaslError,
     UsageError,
 )
-from sasl_tokens.hosts import ALLOWED_HOSTS, check_host, check_patterns
+from sasl_profiles.mongodb.driver_request import hosts_for_pymongo, token_request
+from sasl_tokens.client import allowed_hosts
+from sasl_tokens.hosts import check_host
 from sasl_tokens.sent import check_access_token
 
 if TYPE_CHECKING:
@@ -45,42 +46,26 @@ if TYPE_CHECKING:
 
     from pymongo.auth_oidc import OIDCCallbackResult
 
-    from sasl_core import Configuration
+    from sasl_core import Configuration, TokenRequest
     from sasl_core.plugin import AccessToken, CredentialsPlug, HttpRequest, HttpResponse, Needs
     from sasl_http import HttpTransport
+    from sasl_profiles.mongodb.driver_request import Context
 
 __all__ = ["PyMongoTokens"]
 
 MECHANISM: Final = "MONGODB-OIDC"
 
-_NUMERIC: Final = re.compile(r"\*\.[0-9.]+")
-
 PATIENCE: Final = 60.0
 """How long an outage of a person's provider is waited out, before the person is asked anew."""
 
+GRACE: Final = 1.0
+"""How many seconds more than it has a source may take before its call counts as hung."""
 
-class _Provider(Protocol):
-    """What a server said of its provider, unread: `pymongo.auth_oidc.OIDCIdPInfo`."""
+LEAST: Final = 30.0
+"""How many seconds a person has at least, of those that waiting for others has left."""
 
-    @property
-    def issuer(self) -> object: ...
-    @property
-    def clientId(self) -> object: ...  # noqa: N802 - PyMongo's name.
-    @property
-    def requestScopes(self) -> object: ...  # noqa: N802
-
-
-class _Context(Protocol):
-    """What PyMongo tells: `pymongo.auth_oidc.OIDCCallbackContext`."""
-
-    @property
-    def timeout_seconds(self) -> float: ...
-    @property
-    def username(self) -> str: ...
-    @property
-    def refresh_token(self) -> str | None: ...
-    @property
-    def idp_info(self) -> _Provider | None: ...
+LEAST_OF_A_MACHINE: Final = 1.0
+"""The same for what asks nobody."""
 
 
 class PyMongoTokens:
@@ -90,9 +75,12 @@ class PyMongoTokens:
     server, or the name that stands for all of a deployment, as sources are told. `config`: as for
     `Client`; its table `[credentials.NAME]` is that of a source which is named. `http`: the
     transport for sources that ask over the net, by default one of our own.
+    `allow_loopback_http`: a server may name a provider on this very machine without TLS.
 
     Safe to share between MongoClients and threads: the source is asked by one at a time, the
-    others wait as long as they have time. It runs in the thread in which PyMongo calls: the
+    others wait as long as enough of their time is left to ask it then (30 s for a person, 1 s for
+    a machine, half of a shorter time). A call that takes longer than it may counts as hung, and
+    the next one asks beside it. It runs in the thread in which PyMongo calls: the
     application's, or one of the event loop's executor with AsyncMongoClient, whose loop goes on
     meanwhile. So a source that needs a coroutine (`CallbackTokens` of a coroutine function)
     cannot be used.
@@ -111,6 +99,7 @@ class PyMongoTokens:
         *,
         config: Configuration | str | os.PathLike[str] | Mapping[str, object] | None = None,
         http: Callable[[HttpRequest], HttpResponse] | None = None,
+        allow_loopback_http: bool = False,
     ) -> None:
         _register()
         self._own: HttpTransport | None = None
@@ -121,13 +110,19 @@ class PyMongoTokens:
         self._client = Client("mongodb", host, config=config, credentials=source, http=http)
         try:
             self._source = _source_of(self._client)
-            self._hosts = _hosts_of(self._source)
+            hosts: tuple[str, ...] = ()
             if self._source.human:
-                check_host(host, self._hosts)
+                hosts = allowed_hosts(self._source)
+                check_host(host, hosts)
         except SaslError:
             self.close()
             raise
-        self._lock = threading.Lock()
+        self._hosts = hosts_for_pymongo(hosts)
+        self._loopback = allow_loopback_http
+        # Imported here, for it brings asyncio along, which naming this class must not.
+        from sasl_core.plugin import Flight
+
+        self._flight: Flight[None] = Flight()
         # Since when nothing is had for a refresh token, for a reason that may pass.
         self._outage: float | None = None
 
@@ -141,12 +136,13 @@ class PyMongoTokens:
             return {"OIDC_CALLBACK": self}
         return {"OIDC_HUMAN_CALLBACK": self, "ALLOWED_HOSTS": list(self._hosts)}
 
-    def fetch(self, context: _Context) -> OIDCCallbackResult:
+    def fetch(self, context: Context) -> OIDCCallbackResult:
         """A new token. PyMongo calls this.
 
         Raises:
             AuthenticationError: the provider refused us. BackendError: it cannot give one now.
-            PeerError: what the server said of its provider makes no sense.
+            PeerError: what the server said of its provider makes no sense, or is nothing that a
+                person may be sent to.
             UsageError: a person's source stands in the place of a machine's; what the source gave
                 is no access token.
         """
@@ -154,7 +150,10 @@ class PyMongoTokens:
 
         client, source = self._client, self._source
         try:
-            token = self._ask(_request(client.core.host, source, context))
+            request = token_request(
+                client.core.host, source, context, allow_loopback_http=self._loopback
+            )
+            token = client.run(self._ask(request))
         except SaslError as error:
             client.core.log_refusal(MECHANISM, error)
             if error.detail is not None:
@@ -189,14 +188,34 @@ class PyMongoTokens:
 
     # --- asking -------------------------------------------------------------------------------
 
-    def _ask(self, request: TokenRequest) -> AccessToken:
+    def _ask(self, request: TokenRequest) -> Needs[AccessToken]:
+        """A token for this call, the source being asked by nobody else that goes on."""
         begin = time.monotonic()
-        if not self._lock.acquire(timeout=max(0.0, min(request.deadline, threading.TIMEOUT_MAX))):
-            raise BackendError(code="timeout", detail="another login still waits for its token")
+        # Not to the end: nobody is shown a browser that goes at once.
+        least = LEAST if self._source.human else LEAST_OF_A_MACHINE
+        end = begin + request.deadline - min(least, request.deadline / 2)
+        own: list[AccessToken | SaslError] = []
+        while not own:
+            # What others get is theirs, and so is their failure: each asks for itself.
+            yield from self._flight.join(
+                partial(self._lead, request, begin, own),
+                max(0.0, end - time.monotonic()),
+                stale_after=_left(request, begin) + GRACE,
+            )
+        outcome = own.pop()
+        if isinstance(outcome, SaslError):
+            raise outcome
+        return outcome
+
+    def _lead(
+        self, request: TokenRequest, begin: float, own: list[AccessToken | SaslError]
+    ) -> Needs[None]:
         try:
-            return self._client.run(self._token(request, begin))
-        finally:
-            self._lock.release()
+            token = yield from self._token(request, begin)
+        except SaslError as error:
+            own.append(error)
+        else:
+            own.append(token)
 
     def _token(self, request: TokenRequest, begin: float) -> Needs[AccessToken]:
         source = self._source
@@ -255,70 +274,13 @@ def _source_of(client: Client) -> CredentialsPlug:
     return source
 
 
-def _hosts_of(source: CredentialsPlug) -> tuple[str, ...]:
-    """The hosts that a person's token may be shown to, as PyMongo compares them: letter by letter.
-
-    Raises:
-        ConfigError: one of them is no host.
-    """
-    given = source.allowed_hosts
-    checked = check_patterns(ALLOWED_HOSTS if given is None else given)
-    hosts = (host.lower().removesuffix(".").strip("[]") for host in checked)
-    # To us an address has no labels; PyMongo would take any that ends so.
-    return tuple(host for host in hosts if not _NUMERIC.fullmatch(host))
-
-
-def _request(host: str, source: CredentialsPlug, context: _Context) -> TokenRequest:
-    """What PyMongo asks, in our words.
-
-    Raises:
-        PeerError: what the server said of its provider makes no sense; code "oidc-message".
-        UsageError: nobody has looked at the host, and the source is a person's.
-    """
-    asked: tuple[str | None, str | None, tuple[str, ...]] = (None, None, ())
-    told = context.idp_info
-    if told is not None:
-        asked = (
-            _printable(told.issuer, "issuer"),
-            None if told.clientId is None else _printable(told.clientId, "clientId"),
-            _scopes(told.requestScopes),
-        )
-    elif source.human:
-        raise UsageError(
-            f"credentials {source.name!r} ask a person: give them as OIDC_HUMAN_CALLBACK, with "
-            "which PyMongo looks at ALLOWED_HOSTS first; properties() has both",
-            code="host-not-allowed",
-        )
-    return TokenRequest(
-        "mongodb",
-        host,
-        context.username or None,
-        *asked,
-        refresh_token=context.refresh_token if source.human else None,
-        deadline=float(context.timeout_seconds),
-    )
-
-
-def _printable(value: object, field: str) -> str:
-    # It goes into requests, onto screens and into logs, and the server is a stranger.
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise PeerError(
-            f"{field} of the server's provider is no printable text", code="oidc-message"
-        )
-    return value
-
-
-def _scopes(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise PeerError("requestScopes of the server's provider is no array", code="oidc-message")
-    return tuple(_printable(each, "requestScopes") for each in cast("list[object]", value))
+def _left(request: TokenRequest, begin: float) -> float:
+    """What is left of its time since `begin`, in seconds."""
+    return max(0.0, request.deadline - (time.monotonic() - begin))
 
 
 def _in_time(request: TokenRequest, begin: float) -> TokenRequest:
-    """The request, with what is left of its time since `begin`."""
-    return evolve(request, deadline=max(0.0, request.deadline - (time.monotonic() - begin)))
+    return evolve(request, deadline=_left(request, begin))
 
 
 def _checked(source: CredentialsPlug, request: TokenRequest) -> Needs[AccessToken]:

@@ -66,7 +66,7 @@ class AsyncSmtpClient(AsyncLink[Dialogue, SmtpReply]):
         Raises:
             UsageError: not connected.
         """
-        return connection_facts(*self._beneath())
+        return connection_facts(*self._beneath(), self.host)
 
     async def ehlo(self) -> Capabilities:
         """Say who we are and learn what the server offers."""

@@ -75,7 +75,7 @@ class SmtpClient(BlockingLink[Dialogue, SmtpReply]):
         Raises:
             UsageError: not connected. BackendError: the server has gone.
         """
-        return connection_facts(*self._beneath())
+        return connection_facts(*self._beneath(), self.host)
 
     def ehlo(self) -> Capabilities:
         """Say who we are and learn what the server offers."""

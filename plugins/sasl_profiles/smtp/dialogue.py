@@ -14,6 +14,7 @@ Sources: RFC 5321, RFC 4954 section 4, RFC 3207 section 4.2, RFC 8314 section 3.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
@@ -93,9 +94,12 @@ class Dialogue(Conversation):
         self.capabilities = Capabilities()
         self.secured = False
         self._sent: list[str] | None = None  # The base64 of the exchange that goes on.
+        # The last messages that are not shown, which a challenge may repeat.
+        self._secrets: deque[bytes] = deque(maxlen=8)
 
     def forget(self) -> None:
         self.capabilities = Capabilities()
+        self._secrets.clear()
 
     def greet(self, *, tls_first: bool = False) -> Talk[None]:
         """Hear the greeting; `tls_first`: over TLS, which nobody has to ask for (RFC 8314)."""
@@ -246,7 +250,10 @@ class Dialogue(Conversation):
     def _auth(
         self, line: bytes, prefix: str, mechanism: str, message: bytes | None
     ) -> Talk[SmtpReply]:
-        self._show(auth_event("C", prefix, mechanism, message))
+        event = auth_event("C", prefix, mechanism, message)
+        self._show(event)
+        if message and event.secret:
+            self._secrets.append(message)
         if message and self._sent is not None:
             self._sent.append(line.decode("ascii").rpartition(" ")[2])
         return self._heard((yield from Say(line)), mechanism)
@@ -255,7 +262,7 @@ class Dialogue(Conversation):
         """Show a reply, and return it as it may be repeated in an error; a challenge as it is."""
         if reply.code == 334 and mechanism:
             try:
-                event = auth_event("S", "334", mechanism, _challenge(reply))
+                event = auth_event("S", "334", mechanism, _challenge(reply), self._secrets)
             except PeerError:
                 event = TraceEvent("S", f"334 {HIDDEN}", secret=True)
             self._show(event)

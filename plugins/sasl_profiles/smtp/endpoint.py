@@ -16,9 +16,13 @@ __all__ = ["NO_TLS", "connection_facts", "literal", "no_layer"]
 
 
 def connection_facts(
-    beneath: TransportFacts, bindings: ChannelBindings = NO_TLS
+    beneath: TransportFacts,
+    bindings: ChannelBindings = NO_TLS,
+    connected_to: str | None = None,
 ) -> ConnectionFacts:
     """The facts of an SMTP connection over one of which these are known.
+
+    `connected_to`: the host, where this is the client's end.
 
     SMTP carries the client's first message with AUTH and nothing with its success reply
     (RFC 4954 section 4).
@@ -32,6 +36,7 @@ def connection_facts(
         "external_until": beneath.external_until,
         "remote": beneath.remote,
         "local": beneath.local,
+        "connected_to": connected_to,
     }
 
 

@@ -1,7 +1,7 @@
 """What an SMTP client can show of an exchange without showing a secret.
 
 Invariant: that of `sasl_profiles.clients.trace`; a line of ours that the server repeats while
-we log in is hidden as well.
+we log in is hidden as well, and so is a challenge that repeats a secret of this connection.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ _SURELY_BASE64: Final = 16
 
 
 def auth_event(
-    direction: Direction, prefix: str, mechanism: str, message: bytes | None
+    direction: Direction,
+    prefix: str,
+    mechanism: str,
+    message: bytes | None,
+    secrets: Iterable[bytes] = (),
 ) -> TraceEvent:
-    """The event of a line that consists of `prefix` and a SASL message (None: of none)."""
+    """The event of a line that consists of `prefix` and a SASL message (None: of none).
+
+    `secrets`: as for `masked`.
+    """
     if message is None:
         return TraceEvent(direction, prefix)
-    text, secret = masked(mechanism, message)
+    text, secret = masked(mechanism, message, secrets)
     encoded = HIDDEN if secret else b64encode(message).decode("ascii")
     if not encoded and prefix.startswith("AUTH "):
         encoded = "="
