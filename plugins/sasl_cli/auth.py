@@ -213,7 +213,9 @@ def command(
                 if bare and shows_password(client, session.mechanism):
                     note("no TLS to this machine's loopback: allow_cleartext is implied")
             alias = where.mechanism if where.mechanism != wanted else None
-            success = f"authenticated {who(session, named=user is not None, mechanism=alias)}"
+            success = f"authenticated {who(session, mechanism=alias)}"
+            if user is not None and session.mechanism == CAN_ASK:
+                note(f"{CAN_ASK} takes --user for a hint, so that whose token it is stays unknown")
             if session.channel_binding is not None:
                 success += f", bound to TLS by {session.channel_binding}"
             elif (why := why_not_bound(client, facts, link.mechanisms, session)) is not None:

@@ -22,16 +22,17 @@ TOKENS: Final = frozenset({"MONGODB-OIDC", "OAUTHBEARER", "XOAUTH2"})
 """The mechanisms that take an access token."""
 
 
-def who(session: ClientSession, *, named: bool, mechanism: str | None = None) -> str:
+def who(session: ClientSession, *, mechanism: str | None = None) -> str:
     """As whom we are logged in, and by what; `mechanism`: as the protocol calls it.
 
-    Without a name, and with a certificate, only the server knows whom it let in.
+    With a token or a certificate only the server knows whom it let in. A name that it was told,
+    and did not refuse, is as whom it lets us act.
     """
     by = session.mechanism if mechanism is None else mechanism
     if session.mechanism == "EXTERNAL":
         return f"by what the connection vouches for, by {by}"
     as_other = "" if session.authid == session.authzid else f" acting as {session.authzid}"
-    if not named and session.mechanism in TOKENS:
+    if session.mechanism in TOKENS:
         return f"by its access token{as_other}, by {by}"
     return f"as {session.authid}{as_other} by {by}"
 

@@ -78,6 +78,18 @@ def test_a_token(sasl: Sasl, named: tuple[str, ...]) -> None:
         assert "eyJ" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("named", [(), ("--mechanism", "MONGODB-OIDC")])
+def test_a_name_is_no_proof(sasl: Sasl, named: tuple[str, ...]) -> None:
+    """--user beside a token is not whom the server let in, and is not said to be."""
+    with serving(tokens={TOKEN: "tim"}) as server:
+        login = ("auth", url(server), "--token-file", "-", "--user", "root", *named)
+        done = sasl.run(*login, stdin=TOKEN.encode())
+        said = "authenticated by its access token, by MONGODB-OIDC\n"
+        assert (done.returncode, done.stdout) == (0, said)
+        assert "takes --user for a hint" in done.stderr
+        assert server.logins == [("MONGODB-OIDC", "$external", "tim")]
+
+
 def test_the_trace(sasl: Sasl) -> None:
     """The conversation is drawn; secrets are not."""
     with serving(USERS, mechanisms=["SCRAM-SHA-256"]) as server:
@@ -230,7 +242,7 @@ def test_whatever_answers_the_terminal_is_safe(
 def test_whom_a_certificate_lets_in_is_the_servers_word() -> None:
     """The protocol's name of the mechanism, and no name of a user."""
     session: Any = SimpleNamespace(mechanism="EXTERNAL", authid="external", authzid="external")
-    said = who(session, named=False, mechanism="MONGODB-X509")
+    said = who(session, mechanism="MONGODB-X509")
     assert said == "by what the connection vouches for, by MONGODB-X509"
 
 
