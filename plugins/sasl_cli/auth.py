@@ -26,7 +26,7 @@ from sasl_core.plugin import (
 from sasl_http import HttpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from sasl_cli.profiles import Connection, Traced
     from sasl_core.plugin import Prompt
@@ -216,7 +216,9 @@ class _Way:
         self.opening = False
 
     @contextmanager
-    def connected(self, trace: Callable[[Traced], None] | None) -> Iterator[Connection]:
+    def connected(
+        self, trace: Callable[[Traced], None] | None
+    ) -> Generator[Connection, None, None]:
         """A connection to a server that offers what is to be used, with its TLS."""
         where, self.opening = self._where, True
         with where.profile.make_client(
