@@ -14,7 +14,7 @@ from sasl_core.plugin import UsageError, printable, record
 __all__ = ["Url", "is_loopback", "parse_address", "parse_url", "show_address"]
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w.-]{1,255}))(?::([0-9]{1,5}))?")
-_URL = re.compile(r"([a-z][a-z0-9+.-]{0,63})://([^/?#]*)/?(?:\?([^#]*))?")
+_URL = re.compile(r"([a-z][a-z0-9+.-]{0,63})://([^/?#]+)/?([^?#]*)(?:\?([^#]*))?")
 _OPTION = re.compile(r"([A-Za-z][A-Za-z0-9]{0,63})=(.*)", re.DOTALL)
 
 OPTIONS: Final = 32
@@ -23,15 +23,23 @@ OPTIONS: Final = 32
 
 @record
 class Url:
-    """The parts of a URL: `scheme` is a profile's name, `options` are by name, decoded."""
+    """The parts of a URL: `scheme` is a profile's name, `options` are by name, decoded.
+
+    `path`: what stands behind the address, without its first slash.
+    """
 
     scheme: str
     address: str
+    path: str = attrs.field(repr=False)
     options: dict[str, str] = attrs.field(repr=False)
 
 
-def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
+def parse_address(
+    text: str, default_port: int | None = None, *, secret: bool = False
+) -> tuple[str, int]:
     """Host and port; the port may be left out where there is a default.
+
+    `secret`: it may hold a password by mistake, and no error repeats it.
 
     Raises:
         UsageError: that is no such address.
@@ -42,9 +50,8 @@ def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]
         port = int(match[3]) if match[3] else default_port
         if port is not None and port < 65536 and (match[1] is None or _is_ipv6(host)):
             return host, port
-    raise UsageError(
-        f"{printable(text, 80)!r} is no address: HOST:PORT or [IPv6]:PORT, ports up to 65535"
-    )
+    shown = "that" if secret else repr(printable(text, 80))
+    raise UsageError(f"{shown} is no address: HOST:PORT or [IPv6]:PORT, ports up to 65535")
 
 
 def parse_url(text: str) -> Url:
@@ -53,12 +60,20 @@ def parse_url(text: str) -> Url:
     Raises:
         UsageError: that is no such URL. Names and passwords have no place in it.
     """
+    # What stands before an @ may be a password, and is not shown; one that is not encoded may
+    # have a / in it.
+    if "@" in text:
+        raise UsageError(
+            "a name or password does not belong into the URL: --user NAME, and -p or a prompt; "
+            "an @ that belongs to an option is %40"
+        )
     match = _URL.fullmatch(text)
-    # What stands before an @ may be a password, and is not shown.
-    if match is None or "@" in text:
+    if match is not None and "," in match[2]:
+        raise UsageError("a login is to one server: name one host in the URL")
+    if match is None:
         raise UsageError("the server is given as PROFILE://HOST:PORT, as smtp://127.0.0.1:587")
     options: dict[str, str] = {}
-    for part in match[3].split("&", OPTIONS) if match[3] else ():
+    for part in match[4].split("&", OPTIONS) if match[4] else ():
         option = _OPTION.fullmatch(part)
         # Nor is what is no option: it may be one as well.
         if option is None or len(options) == OPTIONS:
@@ -72,7 +87,7 @@ def parse_url(text: str) -> Url:
         else:
             continue
         raise UsageError(problem)
-    return Url(match[1], match[2], options)
+    return Url(match[1], match[2], match[3], options)
 
 
 def is_loopback(host: str) -> bool:

@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, cast
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from sasl_cli.auth_facts import TOKENS, on_loopback, shows_password, who, why_not_bound
+from sasl_cli.auth_choice import ANONYMOUS, Choice, check_offer, choose
+from sasl_cli.auth_facts import on_loopback, shows_password, who, why_not_bound
+from sasl_cli.auth_failures import explain
 from sasl_cli.auth_target import Target, find_target
 from sasl_cli.auth_token import CAN_ASK, check_source, token_of_person
-from sasl_cli.output import console, fail, note, one_line
+from sasl_cli.output import console, fail, note
 from sasl_cli.password import ask, read_line
 from sasl_cli.picture import show
 from sasl_cli.settings import Binding, BindingChoice, ConfigFile, binding_policy, configuration
 from sasl_cli.token_input import STDIN, read_token
 from sasl_core import Client
 from sasl_core.plugin import (
-    MechanismError,
     PeerError,
     SaslError,
-    UsageError,
-    is_mechanism_name,
     printable,
 )
 from sasl_http import HttpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from sasl_cli.profiles import Connection, Traced
     from sasl_core.plugin import Prompt
 
 __all__ = ["command"]
 
-ANONYMOUS = "ANONYMOUS"
-XOAUTH2 = "XOAUTH2"
-WITHOUT_PASSWORD = {ANONYMOUS, "EXTERNAL", *TOKENS}
+
+SERVERS: Final = (
+    "The server: smtp://HOST (port 587, TLS by STARTTLS), smtps://HOST (port 465, TLS at once), "
+    "mongodb://HOST/?tls=true&authSource=DATABASE (port 27017). No user, no password."
+)
 
 
 def command(
-    url: Annotated[
-        str, typer.Argument(metavar="URL", help="The server, as smtps://mail.example.com.")
-    ],
+    url: Annotated[str, typer.Argument(metavar="URL", help=SERVERS)],
     mechanism: Annotated[
         str | None,
         typer.Option(
@@ -127,62 +126,36 @@ def command(
     where = find_target(
         url, mechanism=mechanism, starttls=starttls, cafile=cafile, cert=cert, key=key
     )
-    wanted = where.sasl_mechanism
-    events: list[Traced] = []
-    more: dict[str, object] = {"allow_anonymous": True} if wanted == ANONYMOUS else {}
-    if wanted is not None and is_mechanism_name(wanted):
-        # Chosen so, and not by telling the session of a smaller offer than the server's, which
-        # may be signed (scram_downgrade_protection).
-        more["client_mech_list"] = [wanted]
-    settings = configuration(config, appname or where.manner.service, more=more)
-    given = token_file is not None or credentials is not None
-    if given and (pipe or (token_file is not None and credentials is not None)):
-        raise UsageError("-p, --token-file and --credentials exclude each other")
-    # Whoever pipes a password in, or names a mechanism for passwords, wants no token.
-    source = credentials or ("" if pipe else settings.core.credentials_plugin)
-    by_token = given or bool(source and (wanted is None or wanted in TOKENS))
-    if by_token and wanted is None and where.manner.bearer is not None:
-        wanted = where.manner.bearer
-        settings = settings.overlaid({"client_mech_list": [wanted]})
-    if wanted in TOKENS and not by_token:
-        raise UsageError(
-            f"{wanted} takes an access token: --token-file FILE, or --credentials NAME"
-        )
-    if user is None and wanted is None and not by_token:
-        raise UsageError("give --user, or a --mechanism that needs none, or an access token")
-    if user is None and wanted == XOAUTH2:
-        raise UsageError("XOAUTH2 sends a name along with the token: give --user NAME")
+    more: dict[str, object] = {"allow_anonymous": True} if where.sasl_mechanism == ANONYMOUS else {}
+    choice = choose(
+        where,
+        configuration(config, appname or where.manner.service, more=more),
+        user=user,
+        authzid=authzid,
+        pipe=pipe,
+        token_file=token_file,
+        credentials=credentials,
+    )
+    settings, source = choice.settings, choice.source
     # Before we connect: a server does not wait while somebody types.
     token = None if token_file is None else read_token(STDIN, token_file)
     password = None
-    if user is not None and wanted not in WITHOUT_PASSWORD and not by_token:
+    if choice.by_password:
         password = read_line() if pipe else ask(f"Password of {printable(user)}")
     if token is not None or password is not None:
         source = ""
-    elif by_token and source:
+    elif choice.by_token and source:
         check_source(settings, source)
     said = None
-    called = where.mechanism if where.mechanism is not None else wanted
+    events: list[Traced] = []
+    way = _Way(where, choice, user, timeout)
     try:
         with ExitStack() as stack:
             http = stack.enter_context(HttpTransport())
-            if source and by_token and wanted != CAN_ASK:
-                token = token_of_person(settings, source, where, user, http)
+            if source and choice.by_token and choice.mechanism != CAN_ASK:
+                token = token_of_person(settings, source, where, user, http, way.look)
                 source = "" if token is not None else source
-            link = stack.enter_context(
-                where.profile.make_client(
-                    where.host,
-                    where.port,
-                    timeout=timeout,
-                    trace=events.append if trace else None,
-                    tls=where.first_tls,
-                    user=user,
-                    mechanism=called,
-                    options=where.options,
-                )
-            )
-            _secure(link, where)
-            _check_offer(link.mechanisms, called)
+            link = stack.enter_context(way.connected(events.append if trace else None))
             facts = link.facts()
             facts["binding_policy"] = binding_policy(binding)
             bare = on_loopback(facts)
@@ -201,7 +174,7 @@ def command(
                 client.session(
                     authid=user,
                     password=_as_wanted(link, user, password),
-                    authzid=authzid,
+                    authzid=choice.authzid,
                     token=token,
                     **facts,
                 )
@@ -212,20 +185,61 @@ def command(
                 said = session.error_detail
                 if bare and shows_password(client, session.mechanism):
                     note("no TLS to this machine's loopback: allow_cleartext is implied")
-            alias = where.mechanism if where.mechanism != wanted else None
-            success = f"authenticated {who(session, named=user is not None, mechanism=alias)}"
+            alias = choice.called if choice.called != choice.mechanism else None
+            success = f"authenticated {who(session, mechanism=alias, certificate=where.cert)}"
+            if user is not None and session.mechanism == CAN_ASK:
+                note(f"{CAN_ASK} takes --user for a hint, so that whose token it is stays unknown")
             if session.channel_binding is not None:
                 success += f", bound to TLS by {session.channel_binding}"
             elif (why := why_not_bound(client, facts, link.mechanisms, session)) is not None:
                 note(f"not bound to TLS: {why}")
     except SaslError as error:
         _draw(events)
-        line = one_line(error)
-        if isinstance(error, MechanismError) and "use TLS" in line and where.way_to_tls:
-            line += f"; {where.way_to_tls}"
+        line = explain(error, where, opening=way.opening)
         fail(line if said is None or said in line else f"{line}; {said}")
+    except KeyboardInterrupt:
+        # Whoever waits for a server that hangs wants to see what was said.
+        _draw(events)
+        raise
     _draw(events)
     print(success)
+
+
+class _Way:
+    """How to come to the server; `opening`: the connection, with its TLS, does not stand yet."""
+
+    def __init__(self, where: Target, choice: Choice, user: str | None, timeout: float) -> None:
+        self._where = where
+        self._choice = choice
+        self._user = user
+        self._timeout = timeout
+        self.opening = False
+
+    @contextmanager
+    def connected(
+        self, trace: Callable[[Traced], None] | None
+    ) -> Generator[Connection, None, None]:
+        """A connection to a server that offers what is to be used, with its TLS."""
+        where, self.opening = self._where, True
+        with where.profile.make_client(
+            where.host,
+            where.port,
+            timeout=self._timeout,
+            trace=trace,
+            tls=where.first_tls,
+            user=self._user,
+            mechanism=self._choice.called,
+            options=where.options,
+        ) as link:
+            _secure(link, where)
+            self.opening = False
+            check_offer(link.mechanisms, self._choice)
+            yield link
+
+    def look(self) -> None:
+        """See whether there is such a server, before a person is troubled for it."""
+        with self.connected(None):
+            pass
 
 
 def _as_wanted(
@@ -251,17 +265,6 @@ def _secure(link: Connection, where: Target) -> None:
     except PeerError as error:
         if where.insist or error.code != "no-starttls":
             raise
-
-
-def _check_offer(offered: tuple[str, ...], wanted: str | None) -> None:
-    """Make sure that nobody is sent a password who did not ask for it.
-
-    Raises:
-        MechanismError: the server does not offer the mechanism.
-    """
-    if wanted is not None and wanted not in offered and f"{wanted}-PLUS" not in offered:
-        offer = " ".join(offered) or "none at all"
-        raise MechanismError(f"the server does not offer {printable(wanted, 40)}, but {offer}")
 
 
 def _draw(events: list[Traced]) -> None:

@@ -9,6 +9,7 @@ from sasl_core.plugin import (
     BindingPolicy,
     ChannelBindings,
     Feature,
+    SaslError,
     SecurityFlag,
     base_name,
 )
@@ -18,22 +19,40 @@ if TYPE_CHECKING:
 
 __all__ = ["TOKENS", "on_loopback", "shows_password", "who", "why_not_bound"]
 
-TOKENS: Final = frozenset({"MONGODB-OIDC", "OAUTHBEARER", "XOAUTH2"})
-"""The mechanisms that take an access token."""
+TOKENS: Final = dict.fromkeys(("OAUTHBEARER", "XOAUTH2", "MONGODB-OIDC"))
+"""The mechanisms that take an access token, the standard's own first."""
 
 
-def who(session: ClientSession, *, named: bool, mechanism: str | None = None) -> str:
-    """As whom we are logged in, and by what; `mechanism`: as the protocol calls it.
+def who(
+    session: ClientSession, *, mechanism: str | None = None, certificate: str | None = None
+) -> str:
+    """As whom we are logged in, and by what.
 
-    Without a name, and with a certificate, only the server knows whom it let in.
+    `mechanism`: as the protocol calls it. `certificate`: the file of the one that was shown.
+    With a token or a certificate only the server knows whom it let in. A name that it was told,
+    and did not refuse, is as whom it lets us act.
     """
     by = session.mechanism if mechanism is None else mechanism
     as_other = "" if session.authid == session.authzid else f" acting as {session.authzid}"
     if session.mechanism == "EXTERNAL":
-        return f"by what the connection vouches for{as_other}, by {by}"
-    if not named and session.mechanism in TOKENS:
+        subject = None if certificate is None else _subject(certificate)
+        as_other = "" if session.authzid == subject else as_other
+        shown = "what the connection vouches for" if subject is None else f"certificate {subject}"
+        return f"by {shown}{as_other}, by {by}"
+    if session.mechanism in TOKENS:
         return f"by its access token{as_other}, by {by}"
     return f"as {session.authid}{as_other} by {by}"
+
+
+def _subject(file: str) -> str | None:
+    """Whom the certificate in a file names; None: nobody that could be printed."""
+    from sasl_tls import parse_subject, read_certificate
+
+    try:
+        return parse_subject(read_certificate(file)).name
+    except SaslError:
+        # TLS stood with it all the same: the server has judged it, and knows better.
+        return None
 
 
 def on_loopback(facts: ConnectionFacts) -> bool:

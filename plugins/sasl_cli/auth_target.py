@@ -33,10 +33,12 @@ BOOLEANS: Final = {"true": True, "false": False}
 class Target:
     """The server, and how to log in there.
 
-    `mechanism`: as the protocol calls it, None for the best. `tls`: what checks the server, None
-    to do without. `insist`: not to go on without TLS. `options`: the profile's own.
+    `scheme`: the profile's name. `mechanism`: as the protocol calls it, None for the best. `tls`:
+    what checks the server, None to do without. `insist`: not to go on without TLS. `cert`: the
+    file of the certificate that we show. `options`: the profile's own.
     """
 
+    scheme: str
     profile: Profile
     manner: Manner
     host: str
@@ -44,6 +46,7 @@ class Target:
     mechanism: str | None
     tls: ssl.SSLContext | None
     insist: bool
+    cert: str | None
     options: Mapping[str, str] = attrs.field(repr=False)
 
     @property
@@ -88,7 +91,11 @@ def find_target(
     read = parse_url(url)
     profile = profiles.load(read.scheme)
     manner = profiles.manner(read.scheme, profile)
-    host, port = parse_address(read.address, profile.PORT)
+    if read.path:
+        own_options = [name for name, stands_for in manner.url_options.items() if not stands_for]
+        instead = f"; perhaps you mean ?{own_options[0]}=NAME" if own_options else ""
+        raise UsageError(f"a URL of {read.scheme}:// has no path behind its host{instead}")
+    host, port = parse_address(read.address, profile.PORT, secret=True)
     given: dict[str, str | None] = {"mechanism": mechanism, "cafile": cafile, "cert": cert}
     own: dict[str, str] = {}
     for name, value in read.options.items():
@@ -111,6 +118,7 @@ def find_target(
     if _with_tls(read.scheme, manner, starttls, given.get("tls"), named=bool(cafile or cert)):
         tls = _context(cafile, cert, key)
     return Target(
+        read.scheme,
         profile,
         manner,
         host,
@@ -118,6 +126,7 @@ def find_target(
         wanted,
         tls,
         starttls is True,
+        cert,
         own,
     )
 

@@ -8,6 +8,8 @@ from sasl_core import Client, Registry, TokenRequest
 from sasl_core.plugin import UsageError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sasl_cli.auth_target import Target
     from sasl_core import Configuration
     from sasl_http import HttpTransport
@@ -36,16 +38,21 @@ def check_source(settings: Configuration, name: str) -> None:
 
 
 def token_of_person(
-    settings: Configuration, source: str, where: Target, user: str | None, http: HttpTransport
+    settings: Configuration,
+    source: str,
+    where: Target,
+    user: str | None,
+    http: HttpTransport,
+    look: Callable[[], None],
 ) -> str | None:
     """The access token that a person has to be asked for; None: `source` asks nobody.
 
-    Whoever asks a person asks before the server is called, which would not wait so long, and
-    only for a server that such a token may be shown to.
+    Whoever asks a person asks while no connection is open, for a server would not wait so long,
+    and only for a server that such a token may be shown to, once `look` has seen that it is there.
 
     Raises:
         UsageError: the server is none of those; what the source gave is no access token.
-        SaslError: whatever the source raised.
+        SaslError: whatever the source raised, or `look`.
     """
     from sasl_tokens.client import allowed_hosts
     from sasl_tokens.hosts import check_host
@@ -57,6 +64,7 @@ def token_of_person(
         if plug is None or not plug.human:
             return None
         check_host(where.host, allowed_hosts(plug))
+        look()
         request = TokenRequest(service, where.host, user, deadline=SECONDS)
         # A stranger's source may give anything, whatever its type says.
         return check_access_token(client.run(plug.token(request))).value

@@ -23,9 +23,9 @@ LIMIT = 65536
 TokenArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="-",
-        help="Standard input, where the token is read from without --file. It is not taken "
-        "from the command line, which every user of this machine can read.",
+        metavar="STDIN",
+        help="May be -: standard input, where the token is read from without --file. It is not "
+        "taken from the command line, which every user of this machine can read.",
         show_default=False,
     ),
 ]

@@ -40,6 +40,7 @@ from sasl_tokens.bearer_messages import (
     parse_pairs,
 )
 from sasl_tokens.bearer_plugs import FEATURES, FLAGS, BearerServer
+from sasl_tokens.terms import UNNAMED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,12 +144,13 @@ class Xoauth2Client(ClientPlug):
         authid, authzid = yield from ctx.ask(PromptId.AUTHNAME, PromptId.USER)
         if not authid:
             raise UsageError("the user name is empty", code="empty-name")
-        _ = ctx.canon_user(authid, authzid or None)
+        # One name has room: as whom we want to act. Whose the token is, the server keeps.
+        wanted = authzid or authid
+        _ = ctx.canon_user(UNNAMED, wanted)
         # Imported here: a client that has PLAIN alone needs nothing of it.
         from sasl_tokens.bearer_client import present_token
 
-        # One name has room: as whom we want to act.
-        message = partial(make_client_message, user=authzid or authid)
+        message = partial(make_client_message, user=wanted)
         return (yield from present_token(ctx, authid, message, ACKNOWLEDGEMENT))
 
 

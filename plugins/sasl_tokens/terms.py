@@ -17,8 +17,9 @@ LATEST: Final = 253_402_300_799
 """The last second of the year 9999: what comes after it is no date to many who read it."""
 
 UNNAMED: Final = "token"
-"""What `session.authid` is at a client that was given no name: its token has one, and is read
-by none but the server.
+"""What `session.authid` is at a client that logs in by an access token, whatever name it was
+given: the token has one, and is read by none but the server. `session.authzid` is the name that
+the server was told and let us act under, or this.
 """
 
 _B64TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")

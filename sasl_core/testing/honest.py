@@ -135,11 +135,12 @@ class HonestChecks(MechanismSubject):
             )
         for side, name in self.names().items():
             ending = server if side is Side.SERVER else client
-            for what in ("authid", "authzid"):
+            acting = self.expected_client_authzid if side is Side.CLIENT else ""
+            for what, expected in (("authid", name), ("authzid", acting or name)):
                 require(
-                    getattr(ending, what) == name,
+                    getattr(ending, what) == expected,
                     f"{self.mechanism}: {what} is {getattr(ending, what)!r} at the "
-                    f"{side.name.lower()}, not {name!r}",
+                    f"{side.name.lower()}, not {expected!r}",
                 )
         require(
             stage.spies.decisions == [(server.authid, server.authzid)],

@@ -61,6 +61,10 @@ class MechanismSubject:
     """What the client calls itself, if that is something else: who has a token does not know
     whose it is."""
 
+    expected_client_authzid: ClassVar[str] = ""
+    """As whom the client says that it acts, if that is another name than what it calls itself: one
+    that it told the server along with a token."""
+
     other_secrets: ClassVar[tuple[str, ...]] = ()
     """Secrets besides those of the credentials: the tokens that a source gives, say."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +80,18 @@ def test_a_token(sasl: Sasl, named: tuple[str, ...]) -> None:
         assert "eyJ" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("named", [(), ("--mechanism", "MONGODB-OIDC")])
+def test_a_name_is_no_proof(sasl: Sasl, named: tuple[str, ...]) -> None:
+    """--user beside a token is not whom the server let in, and is not said to be."""
+    with serving(tokens={TOKEN: "tim"}) as server:
+        login = ("auth", url(server), "--token-file", "-", "--user", "root", *named)
+        done = sasl.run(*login, stdin=TOKEN.encode())
+        said = "authenticated by its access token, by MONGODB-OIDC\n"
+        assert (done.returncode, done.stdout) == (0, said)
+        assert "takes --user for a hint" in done.stderr
+        assert server.logins == [("MONGODB-OIDC", "$external", "tim")]
+
+
 def test_the_trace(sasl: Sasl) -> None:
     """The conversation is drawn; secrets are not."""
     with serving(USERS, mechanisms=["SCRAM-SHA-256"]) as server:
@@ -132,7 +146,11 @@ def test_names_and_databases(sasl: Sasl) -> None:
         ("/?authSource=admin&authMechanism=MONGODB-OIDC", "access token"),
         ("/?tlsCAFile=nowhere.pem", "nowhere.pem"),
         ("/?tlsCertificateKeyFile=nowhere.pem", "nowhere.pem"),
-        ("/test", "PROFILE://HOST:PORT"),
+        ("/test", "no path behind its host; perhaps you mean ?authSource=NAME"),
+        ("/?authSource=a@b", "is %40"),
+        (",db2:27017", "name one host"),
+        ("/?authMechanism=SCRAM-SHA-257", "did you mean 'SCRAM-SHA-256'?"),
+        ("/?authMechanism=MONGODB-X508", "did you mean 'MONGODB-X509'?"),
         ("/#x", "PROFILE://HOST:PORT"),
     ],
 )
@@ -151,6 +169,7 @@ def test_what_a_url_may_not_say(sasl: Sasl, options: str, said: str) -> None:
         (("--starttls",), "?tls=true in the URL is for TLS"),
         (("--no-starttls",), "not for mongodb://"),
         (("--key", "x"), "give --cert too"),
+        (("--mechanism", "wholly-other"), "'WHOLLY-OTHER' is installed; sasl plugins lists"),
         (("--mechanism", "mongodb-x509"), "MONGODB-X509 shows a certificate of yours"),
     ],
 )
@@ -171,12 +190,45 @@ def test_a_certificate_that_is_not_trusted(sasl: Sasl, tmp_path: Path) -> None:
     with serving(USERS, tls=context((other.certificate, other.key))) as server:
         for options, reason in (
             ("/?tls=true", "self-signed certificate"),
+            ("/?tls=true", "; if you trust who signed its certificate, name that: --cafile FILE"),
             (f"/?tlsCAFile={other.certificate}", "Hostname mismatch"),
         ):
             done = sasl.log_in(url(server, options, "localhost"))
             assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
             assert reason in done.stderr
         assert not server.commands
+
+
+def test_one_side_has_tls(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
+    """Where, and what to try; for nobody knows."""
+    with serving(USERS, tls=context(certificate)) as server:
+        done = sasl.log_in(url(server))
+        assert done.stderr.startswith(f"sasl: 127.0.0.1:{server.address[1]}: ")
+        assert done.stderr.endswith("; perhaps it wants TLS: ?tls=true in the URL\n")
+        assert len(done.stderr.splitlines()) == 1
+
+    def no_tls(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            _ = client.recv(4096)
+            client.sendall(b"\x2a\0\0\0 what is this, says the server in clear")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=no_tls, args=(listener,))
+        thread.start()
+        port = listener.getsockname()[1]
+        done = sasl.log_in(f"mongodb://localhost:{port}/?tlsCAFile={certificate[0]}")
+        thread.join(10)
+    assert done.stderr.startswith(f"sasl: localhost:{port}: ")
+    assert done.stderr.endswith("; perhaps this port has no TLS\n")
+
+
+def test_a_mechanism_that_the_server_has_not(sasl: Sasl) -> None:
+    """The number of the error is said once."""
+    with serving(USERS) as server:
+        done = sasl.run("auth", url(server), "--mechanism", "ANONYMOUS")
+    assert done.stderr.count("error 334") == 1, done.stderr
+    assert "the server has not this mechanism" in done.stderr
 
 
 def test_an_encrypted_key_asks_nobody(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
@@ -230,7 +282,7 @@ def test_whatever_answers_the_terminal_is_safe(
 def test_whom_a_certificate_lets_in_is_the_servers_word() -> None:
     """The protocol's name of the mechanism, and no name of a user."""
     session: Any = SimpleNamespace(mechanism="EXTERNAL", authid="external", authzid="external")
-    said = who(session, named=False, mechanism="MONGODB-X509")
+    said = who(session, mechanism="MONGODB-X509")
     assert said == "by what the connection vouches for, by MONGODB-X509"
     session = SimpleNamespace(mechanism="EXTERNAL", authid="external", authzid="ada")
     for named in (False, True):

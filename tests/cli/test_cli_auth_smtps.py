@@ -120,6 +120,54 @@ def test_a_certificate_is_always_checked(sasl: Sasl, certificate: tuple[Path, Pa
         assert not server.heard
 
 
+def test_an_authority_that_nobody_named(sasl: Sasl, certificate: tuple[Path, Path]) -> None:
+    """Where, and what to do for whoever trusts it."""
+    with Smtps(certificate, "PLAIN", b"") as server:
+        done = sasl.log_in(f"smtps://localhost:{server.port}")
+    assert done.stderr.startswith(f"sasl: localhost:{server.port}: the TLS handshake failed: ")
+    assert done.stderr.endswith("name that: --cafile FILE\n")
+
+
+def test_a_port_without_tls(sasl: Sasl) -> None:
+    """The other form of the protocol may be the one that is meant."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        done = sasl.log_in(f"smtps://localhost:{served.port}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    said = "; perhaps this port has no TLS from the first octet on: smtp:// has STARTTLS\n"
+    assert done.stderr.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("offered", "options", "taken"),
+    [
+        ("MONGODB-OIDC XOAUTH2 OAUTHBEARER", ("--user", "tim"), "OAUTHBEARER"),
+        ("MONGODB-OIDC XOAUTH2", ("--user", "tim"), "XOAUTH2"),
+        ("XOAUTH2 MONGODB-OIDC", (), "MONGODB-OIDC"),
+        ("OAUTHBEARER XOAUTH2", ("--user", "tim", "--config", "sasl.toml"), "XOAUTH2"),
+        ("SCRAM-SHA-256 PLAIN", ("--user", "tim"), None),
+    ],
+)
+def test_which_mechanism_takes_a_token(
+    sasl: Sasl,
+    certificate: tuple[Path, Path],
+    offered: str,
+    options: tuple[str, ...],
+    taken: str | None,
+) -> None:
+    """The standard's own first, unless the configuration says otherwise."""
+    (sasl.folder / "token").write_text(TOKEN)
+    (sasl.folder / "sasl.toml").write_text('client_mech_list = ["XOAUTH2", "OAUTHBEARER"]\n')
+    with Smtps(certificate, offered, TOKEN.encode()) as server:
+        login = ("auth", f"smtps://localhost:{server.port}", "--cafile", str(certificate[0]))
+        done = sasl.run(*login, "--token-file", "token", *options)
+        if taken is None:
+            said = f"the server offers nothing that takes an access token, but {offered}"
+            assert (done.returncode, done.stderr) == (1, f"sasl: {said}\n")
+        else:
+            assert done.stdout.endswith(f", by {taken}\n"), done.stderr
+
+
 @pytest.mark.parametrize("option", ["--starttls", "--no-starttls"])
 def test_starttls_has_nothing_to_do_with_it(sasl: Sasl, option: str) -> None:
     """TLS is there already."""
@@ -170,10 +218,10 @@ def person(sasl: Sasl) -> Path:
 
 
 @pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2", None])
-def test_a_person_is_asked_before_the_server_is_called(
+def test_a_person_is_asked_while_no_server_waits(
     sasl: Sasl, certificate: tuple[Path, Path], person: Path, mechanism: str | None
 ) -> None:
-    """A server would not wait so long; the token goes to it then."""
+    """It would not wait so long; and nobody is asked for one that is not there, or has no use."""
     login = ["--cafile", str(certificate[0]), "--credentials", "person", "--user", "tim"]
     login += [] if mechanism is None else ["--mechanism", mechanism]
     with socket.create_server(("127.0.0.1", 0)) as holder:
@@ -181,11 +229,17 @@ def test_a_person_is_asked_before_the_server_is_called(
     done = sasl.run("auth", f"smtps://localhost:{gone}", *login)
     assert done.returncode == 1
     assert "cannot be reached" in done.stderr
-    assert person.read_text() == "smtp localhost tim None"
+    with Smtps(certificate, "PLAIN", b"") as server:
+        done = sasl.run("auth", f"smtps://localhost:{server.port}", *login)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert "the server " in done.stderr
+        assert "offer" in done.stderr
+    assert not person.exists()
     with Smtps(certificate, "XOAUTH2 OAUTHBEARER", TOKEN.encode()) as server:
         done = sasl.run("auth", f"smtps://localhost:{server.port}", *login)
         assert done.returncode == 0, done.stderr
-        assert server.connections == 1
+        assert server.connections == 2
+    assert person.read_text() == "smtp localhost tim None"
 
 
 @pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "MONGODB-OIDC"])

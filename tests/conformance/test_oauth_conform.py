@@ -53,6 +53,8 @@ class Bearers(MechanismConformance):
     credentials = Credentials("alice", token=GOOD)
     wrong_credentials: ClassVar[Credentials | None] = Credentials("alice", token=WRONG)
     expected_authid = "alice"
+    expected_client_authid = UNNAMED
+    expected_client_authzid = "alice"
     indistinguishable = {"an unknown user": Credentials("aline", token=WRONG)}
     proxy = Credentials("alice", token=GOOD, authzid="barry")
     config = configured()
@@ -86,7 +88,7 @@ class TestOauthbearerUnnamed(TestOauthbearer):
     wrong_credentials = Credentials(token=WRONG)
     indistinguishable = {}
     proxy = Credentials(token=GOOD, authzid="barry")
-    expected_client_authid = UNNAMED
+    expected_client_authzid = ""
     still_valid = dict.fromkeys(
         ("BIT_FLIP", "QUOTE_BYTE", "CASE_FLIP"),
         "nobody vouches for host, for the scheme's case, nor for keys that are not known",

@@ -151,7 +151,8 @@ def command(
         stdin=token.encode(),
     )
     if done.returncode == 0:
-        assert done.stdout.endswith(f"authenticated as {USER} by {mechanism}\n"), done
+        said = f"authenticated by its access token acting as {USER}, by {mechanism}\n"
+        assert done.stdout.endswith(said), done
         return Login()
     assert done.returncode == 1, done
     # The diagram is on standard output; lines of the terminal are folded.

@@ -622,7 +622,7 @@ def test_a_mail_client_opens_the_browser(
     arguments = command(mail, "authorization_code", "OAUTHBEARER")
     outcome = browse(Sasl(tmp_path), person(consent), *arguments)
     assert outcome.returncode == 0, outcome
-    assert outcome.stdout == "authenticated as ada by OAUTHBEARER\n"
+    assert outcome.stdout == "authenticated by its access token acting as ada, by OAUTHBEARER\n"
     assert mail[0].results() == [("OAUTHBEARER", Result.OK)]
 
 
@@ -641,7 +641,7 @@ def test_a_mail_client_shows_a_code(
         _ = person(consent).open(found[1], with_code(found[2]))
         outcome = sasl.end()
     assert outcome.expect(0) == 0
-    assert "authenticated as ada by XOAUTH2\n" in outcome.output
+    assert "authenticated by its access token acting as ada, by XOAUTH2\n" in outcome.output
     assert mail[0].results() == [("XOAUTH2", Result.OK)]
 
 

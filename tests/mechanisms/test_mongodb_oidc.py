@@ -322,6 +322,15 @@ def test_one_step(driver: Driver, issuer: FakeIssuer) -> None:
     assert far.authid == UNNAMED
 
 
+def test_a_name_is_no_proof(driver: Driver, issuer: FakeIssuer) -> None:
+    """In one step the server is told no name, and the client claims none."""
+    near = serve(driver, issuer).session()
+    far = visit(driver).session(authid="root", token=good(issuer))
+    _ = exchange(near, far, [NAME])
+    assert near.authid == "test/tim@example.com"
+    assert far.authid == far.authzid == UNNAMED
+
+
 def test_two_steps(driver: Driver, issuer: FakeIssuer) -> None:
     """A person is sent to the provider that the server names, and comes back with a token."""
     token = good(issuer)
@@ -351,7 +360,8 @@ def test_two_steps_with_a_hint(driver: Driver, issuer: FakeIssuer) -> None:
     said, _ = exchange(near, far, [NAME])
     assert said[0] == bson.encode({"n": "tim@example.com"})
     assert near.authid == "test/tim@example.com"
-    assert far.authid == "tim@example.com"
+    # A server need not heed it.
+    assert far.authid == far.authzid == UNNAMED
     assert person.asked[0].username == "tim@example.com"
 
 

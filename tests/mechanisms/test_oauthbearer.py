@@ -62,7 +62,8 @@ def test_both_sides(driver: Driver, initial_response: bool, success_data: bool) 
         assert (said, heard) == ([None, message], [b"", None])
     assert near.done
     assert ours.done
-    assert near.authid == near.authzid == ours.authid == "alice"
+    assert near.authid == near.authzid == ours.authzid == "alice"
+    assert ours.authid == UNNAMED
     assert near.valid()
 
 
@@ -263,16 +264,19 @@ def test_the_port_is_told_if_it_is_known(client: Client, remote: str | None, por
     ("given", "header", "names"),
     [
         ({}, b"n,,", (UNNAMED, UNNAMED)),
-        ({"authid": "alice"}, b"n,a=alice,", ("alice", "alice")),
-        ({"authid": "alice", "authzid": "bob"}, b"n,a=bob,", ("alice", "bob")),
+        ({"authid": "alice"}, b"n,a=alice,", (UNNAMED, "alice")),
+        ({"authid": "alice", "authzid": "bob"}, b"n,a=bob,", (UNNAMED, "bob")),
         ({"authzid": "bob"}, b"n,a=bob,", (UNNAMED, "bob")),
-        ({"authid": "a=b,c"}, b"n,a=a=3Db=2Cc,", ("a=b,c", "a=b,c")),
+        ({"authid": "a=b,c"}, b"n,a=a=3Db=2Cc,", (UNNAMED, "a=b,c")),
     ],
 )
 def test_as_whom_a_client_asks_to_act(
     client: Client, given: dict[str, Any], header: bytes, names: tuple[str, str]
 ) -> None:
-    """The authorization name, else the user's name, else nobody: then the token says it."""
+    """The authorization name, else the user's name, else nobody: then the token says it.
+
+    Whose the token is, nobody has told the client, and it claims no name for that.
+    """
     session = client.session(token="tok", **given)
     assert (session.start([BEARER]).data or b"").startswith(header + b"\x01")
     session.finish()

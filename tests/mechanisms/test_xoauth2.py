@@ -21,6 +21,7 @@ from sasl_core import (
     UsageError,
 )
 from sasl_tokens.bearer import set_validator
+from sasl_tokens.terms import UNNAMED
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "oauthbearer.json").read_text("utf-8")
@@ -39,7 +40,8 @@ def test_both_sides(driver: Driver, initial_response: bool) -> None:
     near, ours = server.session(**facts), far.session(authid="alice", token="good", **facts)
     said, _ = exchange(near, ours, [XOAUTH2])
     assert said[-1] == b"user=alice\x01auth=Bearer good\x01\x01"
-    assert near.authid == near.authzid == ours.authid == "alice"
+    assert near.authid == near.authzid == ours.authzid == "alice"
+    assert ours.authid == UNNAMED
 
 
 def test_a_refusal(driver: Driver) -> None:
@@ -111,7 +113,7 @@ def test_who_asks_for_whom() -> None:
         session = far.session(authid="alice", authzid="bob", token="tok")
         assert (session.start([XOAUTH2]).data or b"").startswith(b"user=bob\x01")
         session.finish()
-        assert (session.authid, session.authzid) == ("alice", "bob")
+        assert (session.authid, session.authzid) == (UNNAMED, "bob")
         with pytest.raises(MechanismError) as caught:
             far.session(token="tok").start([XOAUTH2])
         assert "AUTHNAME" in caught.value.reasons[XOAUTH2]

@@ -49,7 +49,8 @@ class MongodbOidcClient(ClientPlug):
     def converse(self, ctx: ClientContext) -> Needs[Success]:
         (name,) = yield from _WHO
         hint = name or None
-        _ = ctx.canon_user(hint or UNNAMED)
+        # A server need not heed the name, and in one step it does not hear it.
+        _ = ctx.canon_user(UNNAMED)
         token = yield from held_token(ctx, hint)
         if token is None:
             # As it was typed: it has to equal a claim to the letter.

@@ -40,7 +40,8 @@ class OauthbearerClient(ClientPlug):
     def converse(self, ctx: ClientContext) -> Needs[Success]:
         authid, authzid = yield from _NAMES
         wanted = authzid or authid or None
-        _ = ctx.canon_user(authid or UNNAMED, authzid or None)
+        # The server says yes or no to the name that it is told; whose the token is, it keeps.
+        _ = ctx.canon_user(UNNAMED, wanted)
         # Imported here: a client that has PLAIN alone needs nothing of it.
         from sasl_tokens.bearer_client import present_token
 

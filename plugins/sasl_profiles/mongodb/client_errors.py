@@ -126,7 +126,9 @@ def refusal(command: str, refused: Refused, mechanism: str = "") -> SaslError:
         return AuthenticationError(detail=detail)
     if mechanism and refused.code == codes.MECHANISM_UNAVAILABLE.code:
         why = detail.partition(" with ")[2]
-        return MechanismError(message, reasons={mechanism: why}, detail=detail)
+        # The number stands in the reason, and need not be said twice.
+        missing = "the server has not this mechanism"
+        return MechanismError(missing, reasons={mechanism: why}, detail=detail)
     return PeerError(message, code="refused", detail=detail)
 
 
