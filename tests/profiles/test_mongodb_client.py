@@ -572,9 +572,8 @@ def test_a_machine_without_a_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next address is tried; where none will do, the error is ours."""
-    real = socket.socket
 
-    class Scarce(real):
+    class Scarce(socket.socket):
         def __init__(self, family: int = -1, *more: Any, **named: Any) -> None:
             if family in refused and "fileno" not in named:
                 raise OSError(24, "too many open files")
