@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 from sasl_core.plugin import PeerError, record
 from sasl_tls.der import OBJECT_IDENTIFIER, SEQUENCE, SIZE_LIMIT, Reader, dotted, malformed
 
-__all__ = ["Subject", "parse_subject"]
+__all__ = ["Subject", "parse_subject", "valid_until"]
 
 INTEGER: Final = 0x02
 SET: Final = 0x31
@@ -80,6 +80,21 @@ def parse_subject(certificate: bytes) -> Subject:
         PeerError: code `certificate`: that is none; its subject is empty, has an attribute
             without a value, or one that cannot be printed.
     """
+    until, body = _validity(certificate)
+    return Subject(_name(Reader(body.take(SEQUENCE))), until)
+
+
+def valid_until(certificate: bytes) -> float:
+    """The end of the validity of a certificate in DER, whomever it names.
+
+    Raises:
+        PeerError: code `certificate`: that is none.
+    """
+    return _validity(certificate)[0]
+
+
+def _validity(certificate: bytes) -> tuple[float, Reader]:
+    """The end of the validity, and a reader that stands before the subject."""
     if len(certificate) > SIZE_LIMIT:
         raise malformed(f"{len(certificate)} octets; at most {SIZE_LIMIT} are looked at")
     whole = Reader(certificate)
@@ -95,7 +110,7 @@ def parse_subject(certificate: bytes) -> Subject:
     _ = _time(validity)
     until = _time(validity)
     validity.end()
-    return Subject(_name(Reader(body.take(SEQUENCE))), until)
+    return until, body
 
 
 def _name(subject: Reader) -> str:
