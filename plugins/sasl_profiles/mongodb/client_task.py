@@ -86,6 +86,7 @@ class ClientTask:
         self._stood, self._ask_again = False, self.born
         self._exchange: tuple[Server, ServerSession] | None = None
         self._database = ""
+        self._named = b""
         self._login: ServerSession | None = None
         self.dismissed = False
 
@@ -164,6 +165,8 @@ class ClientTask:
     async def _start(self, event: AuthStarted) -> None:
         self._drop_exchange()
         self._database = event.database
+        # Of the other mechanisms it has secrets.
+        self._named = event.payload if event.mechanism == X509 else b""
         self._exchange_since = self._clock()
         if self.first_exchange is None:
             self.first_exchange = self._exchange_since
@@ -230,7 +233,10 @@ class ClientTask:
         owner, name, database = self._owner, session.authzid, self._database
         valid = session.valid
         owner_of_certificate = session.mechanism == SASL_NAMES[X509]
-        if owner_of_certificate and session.authid != name:
+        # As it was sent: SASL takes blanks off the name of whom one wants to act as.
+        if owner_of_certificate and not (
+            session.authid == name and self._named in {b"", name.encode()}
+        ):
             raise AuthenticationError(
                 result=Result.NOAUTHZ, detail="the user is not the subject of the certificate"
             )
