@@ -2,7 +2,8 @@
 
 Invariants: an error names the file that cannot be used, and repeats nothing of what it holds; a
 context without `client_ca` asks no client for a certificate, one with it believes that file
-alone, and refuses in the handshake whoever shows a certificate that it does not vouch for.
+alone, and refuses in the handshake whoever shows a certificate that it does not vouch for. In a
+resumed session no certificate is shown: such a context hands out no ticket, of TLS 1.2 or of 1.3.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def _pyopenssl_context(certificate: str | Path, key: str | Path | None) -> SSL.C
         _check_readable(certificate, key)
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        # A session that cannot be resumed has a tls-unique beyond doubt (`bindings`).
+        # A session that cannot be resumed has a tls-unique beyond doubt (`bindings`), and whoever
+        # is in it has shown a certificate.
         _ = context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
         _ = context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         try:
@@ -139,6 +141,11 @@ def _ask_by_ssl(context: ssl.SSLContext, client_ca: str | Path, *, required: boo
         reason = printable(getattr(error, "strerror", None) or error)
     else:
         if context.cert_store_stats()["x509"]:
+            # Each resumption has the next ticket, and so has no end: a certificate would be good
+            # for ever. TLS 1.2 resumes by a session's number too, for two hours, and `ssl` cannot
+            # be kept from that: `ServerTls.accept` looks at the certificate again.
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
             return
         reason = "it holds no certificate"

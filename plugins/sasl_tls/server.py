@@ -4,20 +4,21 @@ the certificate of a client names.
 Invariants: tls-server-end-point is told only of a certificate that was sent on the connection,
 also across `reload`: a context and its certificate change together; a client that takes -PLUS can
 be bound; a client has a name only where TLS has verified the chain of its certificate, by a
-context that was made here to do so.
+context that was made here to do so, and the certificate has not ended since.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 from sasl_core.plugin import BindingPolicy, ChannelBindings, PeerError, UsageError
 from sasl_tls.bindings import END_POINT, EXPORTER, UNIQUE, default_type, server_bindings
 from sasl_tls.contexts import Files, Library, load
-from sasl_tls.subject import Subject, parse_subject
+from sasl_tls.subject import Subject, parse_subject, valid_until
 
 if TYPE_CHECKING:
     import ssl
@@ -99,8 +100,10 @@ class ServerTls:
         authorities in this file, and of no others; `client` then says who they are.
         `client_certificates`: "required" ends the handshake with a client that has none;
         "optional", the default, leaves it to other ways of logging in. One that is expired, not
-        for clients, or of another authority ends it in either case. Nobody is asked whether it
-        was revoked: lock the user.
+        for clients, or of another authority ends it in either case. So it does where a session
+        of TLS is resumed, which is done without a ticket, by `ssl` on TLS 1.2 alone, and up to
+        two hours after the certificate was shown; the authority is not looked at again then.
+        Nobody is asked whether a certificate was revoked: lock the user.
 
         Raises:
             ConfigError: the files cannot be read, or do not belong together.
@@ -150,8 +153,8 @@ class ServerTls:
         """Handshake on a connection that stands; `protocol` then lives on what is returned.
 
         Raises:
-            OSError: the handshake failed or took longer than `timeout` seconds. The transport
-                is not closed by that.
+            OSError: the handshake failed or took longer than `timeout` seconds, or resumed the
+                session of a client whose certificate has ended since. Close the transport.
         """
         if self._pyopenssl is not None:
             from sasl_tls.transport import accept
@@ -173,7 +176,22 @@ class ServerTls:
         )
         if fresh is None:
             raise ConnectionResetError("the connection was lost in the handshake")
+        problem = self._resumption_problem(fresh.get_extra_info("ssl_object"))
+        if problem is not None:
+            fresh.abort()
+            raise ConnectionAbortedError(problem)
         return fresh
+
+    def _resumption_problem(self, connection: ssl.SSLObject) -> str | None:
+        """Why a session must not be resumed: nobody has looked at the certificate this time."""
+        shown = self._shown(connection) if connection.session_reused else None
+        if shown is None:
+            return None
+        try:
+            ended = valid_until(shown) < time.time()
+        except PeerError as error:
+            return str(error.detail or error)
+        return "the certificate of the session that it resumed has expired" if ended else None
 
     def bindings(
         self, transport: asyncio.BaseTransport, policy: BindingPolicy = BindingPolicy.WANT
@@ -202,8 +220,8 @@ class ServerTls:
     def client(self, transport: asyncio.BaseTransport) -> Subject | None:
         """Whom the certificate names that the client of a connection has shown, and proved.
 
-        None where there is none, where nobody was asked for one (`load`), and where it names
-        nobody that could be told, which is logged. The handshake is done.
+        None where there is none, and where nobody was asked for one (`load`); also where it has
+        ended by now, or names nobody that could be told, which is logged. The handshake is done.
 
         Raises:
             UsageError: `accept` did not make the connection.
@@ -215,10 +233,15 @@ class ServerTls:
         if shown is None:
             return None
         try:
-            return parse_subject(shown)
+            found = parse_subject(shown)
         except PeerError as error:
-            _log.info("a client's certificate is as good as none: %s", error.detail or error)
-            return None
+            problem = error.detail or str(error)
+        else:
+            if time.time() <= found.until:
+                return found
+            problem = "it has expired since it was shown"
+        _log.info("a client's certificate is as good as none: %s", problem)
+        return None
 
     def _shown(self, connection: Connection) -> bytes | None:
         """The certificate of the client whose chain was verified, in DER."""

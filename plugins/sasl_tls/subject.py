@@ -1,7 +1,10 @@
 """Who a client certificate is of: its subject in the words of RFC 4514, and how long it is good.
 
 The name is put together from the certificate's attributes, most specific first, as directories,
-OpenSSL (`-nameopt RFC2253,-esc_msb,utf8`) and MongoDB write it. Invariants: two subjects that
+OpenSSL (`-nameopt RFC2253,-esc_msb,utf8`) and MongoDB write it. An attribute that `_NAMES` has no
+name for goes by its number; OpenSSL has a name for more of them, and for others in each of its
+versions, so that its command tells the name of an account only where all are in the table.
+Invariants: two subjects that
 differ in more than the kind of a string never have one name, so that no value can pretend to be
 another attribute; a name can be printed, and holds no NUL. It is never taken apart again.
 
@@ -19,7 +22,7 @@ from typing import Final, NoReturn
 from sasl_core.plugin import PeerError, record
 from sasl_tls.der import OBJECT_IDENTIFIER, SEQUENCE, SIZE_LIMIT, Reader, dotted, malformed
 
-__all__ = ["Subject", "parse_subject"]
+__all__ = ["Subject", "parse_subject", "valid_until"]
 
 INTEGER: Final = 0x02
 SET: Final = 0x31
@@ -39,7 +42,9 @@ _STRINGS: Final = {
     0x1E: "utf-16-be",
 }
 
-# RFC 4514 section 3, and below the line those that OpenSSL has a short name for as well.
+# RFC 4514 section 3, and below the line more of those that OpenSSL has a short name for: what
+# authorities put into the certificates of people and of companies. Not `uid` (uniqueIdentifier),
+# which is another than UID. An account has the name: what stands here is not to be changed.
 _NAMES: Final = {
     "2.5.4.3": "CN",
     "2.5.4.6": "C",
@@ -58,6 +63,24 @@ _NAMES: Final = {
     "2.5.4.42": "GN",
     "2.5.4.43": "initials",
     "2.5.4.46": "dnQualifier",
+    "2.5.4.13": "description",
+    "2.5.4.15": "businessCategory",
+    "2.5.4.16": "postalAddress",
+    "2.5.4.17": "postalCode",
+    "2.5.4.18": "postOfficeBox",
+    "2.5.4.20": "telephoneNumber",
+    "2.5.4.41": "name",
+    "2.5.4.44": "generationQualifier",
+    "2.5.4.45": "x500UniqueIdentifier",
+    "2.5.4.65": "pseudonym",
+    "2.5.4.72": "role",
+    "2.5.4.97": "organizationIdentifier",
+    "1.2.840.113549.1.9.2": "unstructuredName",
+    "1.2.840.113549.1.9.8": "unstructuredAddress",
+    "1.3.6.1.4.1.311.60.2.1.1": "jurisdictionL",
+    "1.3.6.1.4.1.311.60.2.1.2": "jurisdictionST",
+    "1.3.6.1.4.1.311.60.2.1.3": "jurisdictionC",
+    "0.9.2342.19200300.100.1.3": "mail",
 }
 
 _ESCAPED: Final = str.maketrans({special: f"\\{special}" for special in '\\"+,;<>'})
@@ -80,6 +103,21 @@ def parse_subject(certificate: bytes) -> Subject:
         PeerError: code `certificate`: that is none; its subject is empty, has an attribute
             without a value, or one that cannot be printed.
     """
+    until, body = _validity(certificate)
+    return Subject(_name(Reader(body.take(SEQUENCE))), until)
+
+
+def valid_until(certificate: bytes) -> float:
+    """The end of the validity of a certificate in DER, whomever it names.
+
+    Raises:
+        PeerError: code `certificate`: that is none.
+    """
+    return _validity(certificate)[0]
+
+
+def _validity(certificate: bytes) -> tuple[float, Reader]:
+    """The end of the validity, and a reader that stands before the subject."""
     if len(certificate) > SIZE_LIMIT:
         raise malformed(f"{len(certificate)} octets; at most {SIZE_LIMIT} are looked at")
     whole = Reader(certificate)
@@ -95,7 +133,7 @@ def parse_subject(certificate: bytes) -> Subject:
     _ = _time(validity)
     until = _time(validity)
     validity.end()
-    return Subject(_name(Reader(body.take(SEQUENCE))), until)
+    return until, body
 
 
 def _name(subject: Reader) -> str:

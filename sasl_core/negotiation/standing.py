@@ -2,9 +2,11 @@
 
 Invariants:
 - A login that rests on no token stands as long as its session.
-- Once refused, it never stands again; an outage says nothing and changes nothing.
-- A revalidation changes the user's grants, all of them or none, and never who the user is. One
-  that began before the last that was taken over changes nothing.
+- Once refused, it never stands again; also where the revalidation that refuses began before the
+  last that was taken over, for nobody can tell in which order the stores saw them. An outage says
+  nothing and changes nothing.
+- A revalidation that does not refuse changes the user's grants, all of them or none, and never
+  who the user is; it changes nothing when it began before the last that was taken over.
 - What a store's own login or peer came to is an outage.
 - What a token library raises by mistake lets nobody stand.
 """

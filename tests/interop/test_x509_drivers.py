@@ -61,6 +61,11 @@ SUBJECTS = {
         (NameOID.USER_ID, "u"),
         (NameOID.EMAIL_ADDRESS, "tim@example.com"),
         (ObjectIdentifier("1.3.6.1.4.1.99999.1"), "zz"),
+        (NameOID.JURISDICTION_COUNTRY_NAME, "DE"),
+        (NameOID.ORGANIZATION_IDENTIFIER, "VATDE-1"),
+        (NameOID.BUSINESS_CATEGORY, "b"),
+        (NameOID.POSTAL_CODE, "10115"),
+        (NameOID.PSEUDONYM, "p"),
     ),
 }
 

@@ -743,6 +743,63 @@ def test_a_lapsed_login_is_renewed() -> None:
     assert talk.code({"ping": 1}) == 0
 
 
+def test_a_lapsed_login_may_use_up_what_nobody_may() -> None:
+    """From the 391 on: a driver that has not heard of it may have sent much."""
+    large = message({"insert": "x", "data": bytes(200_000), "$db": "test"})
+    talk = lapsed(handler=lambda _: {"ok": 1.0})
+    (told,) = talk.say(large)
+    assert told["code"] == 391
+    assert talk.connection.lapsed
+    assert talk.say(large) == []
+    assert talk.closed
+    talk = lapsed(limits=Limits(errors=3))
+    assert [talk.code({"ping": 1}) for _ in range(3)] == [391] * 3
+    assert talk.closed
+
+
+def test_another_login_has_the_limits_of_a_login_again() -> None:
+    """However often that one lapses too; logged out it is nobody's."""
+    stands = [True]
+    talk = Talk(handler=lambda _: {"ok": 1.0}, limits=Limits(errors=3))
+    large = message({"insert": "x", "data": bytes(200_000), "$db": "test"})
+    for _ in range(4):
+        talk.login(Login("tim", "admin", valid=lambda: stands[0]))
+        stands[0] = False
+        assert [talk.code({"ping": 1}) for _ in range(2)] == [391] * 2
+        stands[0] = True
+        talk.login()
+        assert not talk.connection.lapsed
+        (told,) = talk.say(large)
+        assert told == {"ok": 1.0}
+    talk.login(Login("tim", "admin", valid=lambda: False))
+    assert talk.code({"ping": 1}) == 391
+    assert talk.code({"logout": 1}) == 0
+    assert not talk.connection.lapsed
+    assert talk.say(large) == []
+    assert talk.closed
+
+
+def test_whether_a_login_stands() -> None:
+    """It is asked, but of nobody whose command is being answered, and of nobody who goes."""
+    assert not Talk().connection.stands()
+    once = [False]
+    connection = Talk().login(Login("tim", "admin", valid=once.pop)).connection
+    assert not connection.stands()
+    assert not once
+    connection.give_up()
+    assert connection.stands()
+    waiting = MongodbConnection(lambda: (), embedded=True)
+    stood = [True, False]
+    waiting.receive(message({**START, "$db": "admin"}))
+    assert waiting.next_event() is not None
+    waiting.auth_succeeded(Login("tim", "admin", valid=lambda: stood.pop(0)))
+    waiting.receive(message({"find": "x", "$db": "admin"}))
+    assert waiting.next_event() is not None
+    assert waiting.stands()
+    waiting.command_done({"ok": 1.0})
+    assert not waiting.stands()
+
+
 # --- commands ----------------------------------------------------------------------------------
 
 

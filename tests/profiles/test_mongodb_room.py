@@ -25,9 +25,11 @@ def test_who_has_the_lowest_rank_makes_room(seed: int) -> None:
             first_exchange=dice.choice([None, now - 1.0, now - 20.0]),
             spoken=dice.random() < 0.5,
             exchanging=dice.random() < 0.3,
+            lapsed_since=dice.choice([None, None, now - 1.0, now - 20.0]),
             waiting_since=now - dice.randrange(5),
         )
-        state = {"authenticated": dice.random() < 0.5, "dismissed": dice.random() < 0.3}
+        stands = dice.random() < 0.5
+        state = {"stands": lambda _: stands, "dismissed": dice.random() < 0.3}
         return SimpleNamespace(**seen, **state)
 
     async def scene() -> None:
@@ -36,7 +38,7 @@ def test_who_has_the_lowest_rank_makes_room(seed: int) -> None:
         waiting = [
             (rank(each, now), number, task)
             for number, (task, each) in enumerate(clients.items())
-            if not each.authenticated and not each.dismissed
+            if not each.stands(now) and not each.dismissed
         ]
         present = sum(not each.dismissed for each in clients.values())
         full = SimpleNamespace(_clients=clients, max_connections=dice.choice([1, present, 8]))

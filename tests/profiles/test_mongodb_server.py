@@ -41,6 +41,8 @@ from sasl_core.aio import Server
 from sasl_core.plugin import BackendError, Layer, UsageError, record
 from sasl_profiles import mongodb
 from sasl_profiles.mongodb import Command, Limits, MongodbServer
+from sasl_profiles.mongodb.client_task import STANDS_SECONDS
+from sasl_profiles.mongodb.connection import MongodbConnection
 from sasl_profiles.mongodb.room import BEGUN_SECONDS, FRESH_SECONDS, Rank, rank
 from sasl_tls import ServerTls
 from token_kit import FakeIssuer
@@ -742,12 +744,147 @@ def test_who_has_just_begun_is_protected_however_old(serve: Serve) -> None:
     service.settle()
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_login_that_has_lapsed_keeps_nobody_out(
+    serve: Serve, issuer: FakeIssuer, told: bool
+) -> None:
+    """Whether its client has been told of it or not; a login that stands stays."""
+    service = serve(issuer=issuer, max_connections=3)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(service.connect()) for _ in range(3)]
+        for peer in peers[:2]:
+            assert oidc(peer, jwt(issuer))["done"] is True
+        assert peers[2].plain()["done"] is True
+        assert stack.enter_context(service.connect()).hung_up()
+        service.expire_tokens()
+        if told:
+            for peer in peers[:2]:
+                assert peer.ask({"ping": 1})["code"] == 391
+        service.pass_time(BEGUN_SECONDS)
+        for lapsed in peers[:2]:
+            assert stack.enter_context(service.connect()).plain()["done"] is True
+            assert lapsed.hung_up()
+        assert peers[2].ask({"ping": 1})["ok"] == 1.0
+        assert stack.enter_context(service.connect()).hung_up()
+    service.settle()
+
+
+def test_who_is_told_to_log_in_again_has_the_time_to(serve: Serve, issuer: FakeIssuer) -> None:
+    """On a full server too: others go first, and the exchange is protected as the first one."""
+    service = serve(issuer=issuer, max_connections=2)
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> MongoPeer:
+            return stack.enter_context(service.connect())
+
+        user, monitor = connect(), connect()
+        for _ in range(3):
+            assert oidc(user, jwt(issuer))["done"] is True
+            service.expire_tokens()
+            service.pass_time(BEGUN_SECONDS)
+            assert user.ask({"ping": 1})["code"] == 391
+            assert monitor.ask({"hello": 1})["ok"] == 1.0
+            former, monitor = monitor, connect()
+            assert monitor.ask({"hello": 1})["ok"] == 1.0
+            assert former.hung_up()
+        # Told once more it is protected no longer; but who begins to log in is.
+        service.pass_time(BEGUN_SECONDS)
+        assert user.ask({"ping": 1})["code"] == 391
+        former, monitor = monitor, connect()
+        assert monitor.ask({"hello": 1})["ok"] == 1.0
+        assert former.hung_up()
+        assert oidc(user, bson.encode({}))["done"] is False
+        former, monitor = monitor, connect()
+        assert monitor.ask({"hello": 1})["ok"] == 1.0
+        assert former.hung_up()
+        assert user.go_on(jwt(issuer), database="$external")["done"] is True
+        # Once for each login: asked and told without an end it goes.
+        service.expire_tokens()
+        assert user.ask({"ping": 1})["code"] == 391
+        service.pass_time(BEGUN_SECONDS)
+        fresh = connect()
+        assert fresh.ask({"hello": 1})["ok"] == 1.0
+        assert monitor.hung_up()
+        assert user.ask({"ping": 1})["code"] == 391
+        assert connect().ask({"hello": 1})["ok"] == 1.0
+        assert user.hung_up()
+    service.settle()
+
+
+def test_a_login_that_has_lapsed_does_not_wait_for_long(serve: Serve, issuer: FakeIssuer) -> None:
+    """Its client has as long as a person takes to log in, and no longer."""
+    service = serve(issuer=issuer)
+    with service.connect() as peer:
+        oidc(peer, jwt(issuer))
+        assert peer.ask({"ping": 1})["ok"] == 1.0
+        service.pass_time(1700.0)
+        assert peer.ask({"ping": 1})["ok"] == 1.0
+        service.expire_tokens()
+        assert peer.ask({"ping": 1})["code"] == 391
+        service.pass_time(350.0)
+        assert oidc(peer, jwt(issuer))["done"] is True
+        service.pass_time(1700.0)
+        assert peer.ask({"ping": 1})["ok"] == 1.0
+        service.expire_tokens()
+        assert peer.ask({"hello": 1})["ok"] == 1.0
+        service.pass_time(361.0)
+        assert peer.hung_up()
+    service.settle()
+
+
+def test_a_full_server_does_not_ask_of_each_login_for_each_newcomer(
+    serve: Serve, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found out lasts for a while; a login that comes is asked for."""
+    service = serve(issuer=issuer, max_connections=3)
+    asked: list[bool] = []
+    stands = MongodbConnection.stands
+
+    def count(connection: MongodbConnection) -> bool:
+        asked.append(stands(connection))
+        return asked[-1]
+
+    monkeypatch.setattr(MongodbConnection, "stands", count)
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            peer = stack.enter_context(service.connect())
+            assert oidc(peer, jwt(issuer))["done"] is True
+        for _ in range(5):
+            assert stack.enter_context(service.connect()).hung_up()
+        assert asked == [True] * 3
+        service.pass_time(STANDS_SECONDS)
+        for _ in range(5):
+            assert stack.enter_context(service.connect()).hung_up()
+        assert asked == [True] * 6
+    service.settle()
+
+
+def test_who_logs_in_again_has_a_place_at_once(serve: Serve, issuer: FakeIssuer) -> None:
+    """What was found out of the login before does not count."""
+    service = serve(issuer=issuer, max_connections=2)
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(service.connect()) for _ in range(2))
+        for peer in (second, first):
+            assert oidc(peer, jwt(issuer))["done"] is True
+        service.expire_tokens()
+        service.pass_time(BEGUN_SECONDS)
+        # Of either it is found out that it has lapsed, and the second has waited longer.
+        newcomer = stack.enter_context(service.connect())
+        assert newcomer.plain()["done"] is True
+        assert second.hung_up()
+        assert oidc(first, jwt(issuer))["done"] is True
+        assert stack.enter_context(service.connect()).hung_up()
+        assert first.ask({"ping": 1})["ok"] == 1.0
+    service.settle()
+
+
 @record
 class Seen:
     """A client, as the rule sees it."""
 
     born: float = 0.0
     first_exchange: float | None = None
+    lapsed_since: float | None = None
     spoken: bool = True
     exchanging: bool = False
     waiting_since: float = 0.0
@@ -766,6 +903,9 @@ RANKS = [
     (STEPPING, 30.0, Rank.EXCHANGING),
     # The login failed, or was given up.
     (Seen(first_exchange=20.0), 21.0, Rank.IDLE),
+    (Seen(lapsed_since=20.0), 29.9, Rank.PROTECTED),
+    (Seen(lapsed_since=20.0), 30.0, Rank.IDLE),
+    (Seen(first_exchange=20.0, exchanging=True, lapsed_since=25.0), 30.0, Rank.EXCHANGING),
 ]
 
 

@@ -179,6 +179,20 @@ def test_another_name_than_the_certificates(
         assert "speculativeAuthenticate" not in answer
 
 
+@pytest.mark.parametrize("more", [" {}", "{} ", "\t{}", "{}\n", "\u00a0{}", "{}@"])
+def test_a_name_with_blanks_around_it(
+    serve: Serve, certificate: Tls, authority: Authority, more: str
+) -> None:
+    """SASL takes them off the name of whom somebody wants to act as; here nobody does."""
+    users = MemoryStore()
+    users.add_user("CN=kim")
+    shown = authority.sign(name_of((CN, "kim"))).client(certificate.certificate)
+    with serve(stores=[users]).connect(shown) as peer:
+        assert authenticate(peer, user=more.format("CN=kim")) == FAILED
+        assert who(peer) == []
+        assert authenticate(peer, user="CN=kim")["ok"] == 1.0
+
+
 def test_a_proxy_policy_is_not_for_certificates(serve: Serve, client: ssl.SSLContext) -> None:
     """The application permits one to act as another; MongoDB's command says who one is."""
     heard: list[AuditEvent] = []

@@ -557,3 +557,55 @@ def test_curls_transcripts_are_understood(wire: Any, case: dict[str, Any]) -> No
                 wanted = {item["line"]: item["token_hex"] for item in case["decoded"]}
                 assert message is not None
                 assert line not in wanted or wanted[line] == message.hex()
+
+
+# --- a login that has lapsed ---------------------------------------------------------------------
+
+
+def lapsing(wire: Any) -> tuple[Any, list[bool]]:
+    """Somebody who is logged in, and whether the login stands."""
+    stands = [True]
+    made = wire()
+    made.connection.receive(b"EHLO me\r\nAUTH PLAIN =\r\n")
+    assert isinstance(made.connection.next_event(), AuthStarted)
+    made.connection.auth_succeeded(lambda: stands[0])
+    assert made.connection.data_to_send()
+    return made, stands
+
+
+LAPSED = "421 4.7.0 mail.example Your login has lapsed; log in on another connection\r\n"
+MAIL = ["MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"]
+
+
+@pytest.mark.parametrize("done", range(4))
+@pytest.mark.parametrize("line", [*MAIL, "NOOP", "RSET", "EHLO me", "AUTH PLAIN =", "nonsense"])
+def test_a_login_that_has_lapsed_ends_the_connection(wire: Any, done: int, line: str) -> None:
+    """With the next command, wherever a transaction is; temporarily, for another login helps."""
+    made, stands = lapsing(wire)
+    for each in MAIL[: min(done, 2)]:
+        assert made.line(each).startswith("250 ")
+    if done == 3:
+        assert made.line("DATA").startswith("354 ")
+        assert made.say(b"Hi\r\n.\r\n").startswith(b"250 ")
+    stands[0] = False
+    assert made.line(line) == LAPSED
+    assert made.closed
+
+
+def test_a_message_that_ends_after_the_login_is_not_taken(wire: Any) -> None:
+    """It may have been long on its way; the client keeps it."""
+    made, stands = lapsing(wire)
+    for each in MAIL:
+        assert made.line(each)[:3] in {"250", "354"}
+    stands[0] = False
+    assert made.say(b"Hi\r\n") == b""
+    assert made.line(".") == LAPSED
+    assert made.closed
+    assert not any(isinstance(each, MessageReceived) for each in made.events)
+
+
+def test_who_leaves_is_not_asked(wire: Any) -> None:
+    """A farewell is answered."""
+    made, stands = lapsing(wire)
+    stands[0] = False
+    assert made.line("QUIT").startswith("221 ")

@@ -11,10 +11,12 @@ import struct
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from certificate_kit import Authority
 from sasl_auxprop.memory import MemoryStore
 from sasl_core import BindingPolicy, Client, Reply
 from sasl_core.aio import Client as AsyncClient
@@ -27,6 +29,7 @@ from sasl_profiles.smtp import (
     SmtpServer,
 )
 from sasl_tls import ServerTls
+from tls_kit import make_tls
 
 PASSWORD = "tanstaaftanstaaf"
 GOOD = b64encode(b"\0tim\0" + PASSWORD.encode()).decode()
@@ -813,3 +816,26 @@ def test_a_wrong_configuration_is_told_at_the_start() -> None:
 
     with pytest.raises(ConfigError):
         asyncio.run(start())
+
+
+def test_after_the_end_of_a_certificate_no_mail_is_taken(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner was in, and would have stayed for an hour."""
+    authority, own = Authority(tmp_path), make_tls(tmp_path)
+    service = serve(tls=ServerTls.load(own.certificate, own.key, client_ca=authority.file))
+    host, port = service.address
+    with smtplib.SMTP(host, port, timeout=10) as client:
+        _ = client.starttls(context=authority.sign().client(own.certificate))
+        _ = client.ehlo()
+        assert client.docmd("AUTH", "EXTERNAL =")[0] == 235
+        _ = client.sendmail("a@example.org", ["b@example.org"], "Subject: in time")
+        clock = service.sasl.utils.clock
+        days = 86400.0 * 2
+        monkeypatch.setattr(type(service.sasl.utils), "clock", lambda _: clock() + days)
+        code, text = client.docmd("MAIL", "FROM:<a@example.org>")
+        assert (code, text[:5]) == (421, b"4.7.0")
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            _ = client.noop()
+    service.settle()
+    assert len(service.messages) == 1

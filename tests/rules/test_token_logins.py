@@ -716,6 +716,33 @@ def test_an_older_revalidation_gives_withdrawn_grants_back_to_nobody(
         assert session.properties.get("roles") == roles
 
 
+@pytest.mark.parametrize("driver", ["raw"], indirect=True)
+def test_an_older_revalidation_may_still_refuse(bearing: Any) -> None:
+    """It has seen a reason, and nobody can tell that it was gone before the newer one looked."""
+
+    class Slow(Token):
+        def revalidate(self) -> Needs[ValidatedToken]:
+            refused = withdrawn[0]
+            yield from NeedCall(lambda: None, Blocking.REMOTE)
+            if refused:
+                raise AuthenticationError(detail="withdrawn")
+            return self
+
+    withdrawn = [False]
+    session = bearing(Slow())
+    session.start("TOY", b"x")
+    older, newer = session.negotiation.revalidation(), session.negotiation.revalidation()
+    withdrawn[0] = True
+    _ = next(older)
+    withdrawn[0] = False
+    _ = next(newer)
+    for body, stands in ((newer, True), (older, False)):
+        with pytest.raises(StopIteration) as end:
+            body.send(None)
+        assert (end.value.value is None) is stands
+        assert session.valid() is stands
+
+
 @pytest.mark.parametrize("closed", ["before", "meanwhile"])
 @pytest.mark.parametrize("driver", ["raw"], indirect=True)
 def test_a_closed_session_is_not_revalidated(bearing: Any, closed: str) -> None:

@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import socket
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography.x509 import Name
@@ -21,6 +25,7 @@ from sasl_core import ConfigError, UsageError
 from sasl_tls import ServerTls, Subject, parse_subject
 from sasl_tls.facts import TransportFacts
 from sasl_tls.stream import ByteStream
+from sasl_tls.subject import valid_until
 from tls_kit import Kind, SslEnd, Tls, server_end, shake_hands
 
 LIBRARIES = pytest.mark.parametrize("library", ["ssl", "pyopenssl"])
@@ -178,23 +183,155 @@ def test_a_subject_that_is_no_name_is_nobodys(
     assert record.getMessage().isprintable()
 
 
+def handshakes(
+    server: ServerTls, context: ssl.SSLContext, session: Any = None
+) -> tuple[Any, SslEnd]:
+    """Both ends of a connection, which is closed as TLS has it: only then can it be resumed."""
+    near, far = server_end(server), SslEnd(context, server=False, session=session)
+    shake_hands(near, far)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        # On TLS 1.3 the tickets come with the first data.
+        far.connection.read(1)
+    return near, far
+
+
+def hang_up(near: Any) -> None:
+    """Close a server's end."""
+    with contextlib.suppress(ssl.SSLWantReadError):
+        near.connection.unwrap() if isinstance(near, SslEnd) else near.connection.shutdown()
+
+
 @LIBRARIES
-def test_a_resumed_session_has_the_owner_it_began_with(
-    tls: Tls, authority: Authority, shown: Shown, library: Any
+@VERSIONS
+@pytest.mark.parametrize("whether", ["optional", "required"])
+def test_nobody_gets_a_ticket_who_has_shown_a_certificate(
+    tls: Tls, authority: Authority, shown: Shown, library: Any, version: Any, whether: Any
 ) -> None:
-    """Where a library resumes, it is the same client; where it does not, the client is asked."""
-    server = ServerTls.load(tls.certificate, tls.key, library, client_ca=authority.file)
-    context = tls.client("1.2")
+    """A ticket begets a ticket; without one there is a handshake, and a look at the certificate."""
+    server = ServerTls.load(
+        tls.certificate, tls.key, library, client_ca=authority.file, client_certificates=whether
+    )
+    context = tls.client(version)
     context.load_cert_chain(shown.certificate, shown.key)
-    first = SslEnd(context, server=False)
-    near = server_end(server)
-    shake_hands(near, first)
-    session = first.connection.session
-    for _ in range(2):
-        near, far = server_end(server), SslEnd(context, server=False, session=session)
-        shake_hands(near, far)
+    session = None
+    for _ in range(3):
+        near, far = handshakes(server, context, session)
+        # What is left is the number of a session of TLS 1.2 by `ssl`.
+        resumes = session is not None and (library, version) == ("ssl", "1.2")
+        assert far.connection.session_reused is resumes
+        session = far.connection.session
+        # By pyOpenSSL there are tickets on TLS 1.3, of a store that keeps none.
+        assert session is None or not session.has_ticket or library == "pyopenssl"
         transport: Any = Transport(near.connection)
         assert server.client(transport) == parse_subject(shown.der)
+        hang_up(near)
+
+
+@LIBRARIES
+def test_a_session_can_be_resumed_where_no_certificate_is_asked_for(tls: Tls, library: Any) -> None:
+    """So the test above would see it; by pyOpenSSL nothing is resumed."""
+    server, context = ServerTls.load(tls.certificate, tls.key, library), tls.client("1.3")
+    _, far = handshakes(server, context)
+    _, far = handshakes(server, context, far.connection.session)
+    assert far.connection.session_reused is (library == "ssl")
+
+
+@LIBRARIES
+def test_of_whom_a_certificate_has_ended_nothing_is_told(
+    tls: Tls,
+    authority: Authority,
+    shown: Shown,
+    library: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not on a connection that began in time either."""
+    server = ServerTls.load(tls.certificate, tls.key, library, client_ca=authority.file)
+    context = shown.client(tls.certificate)
+    near, _ = handshakes(server, context)
+    transport: Any = Transport(near.connection)
+    until = parse_subject(shown.der).until
+    monkeypatch.setattr("time.time", lambda: until)
+    assert server.client(transport) is not None
+    monkeypatch.setattr("time.time", lambda: until + 1)
+    with caplog.at_level(logging.INFO, "sasl_tls"):
+        assert server.client(transport) is None
+    (record,) = caplog.records
+    assert record.getMessage().endswith("it has expired since it was shown")
+
+
+def test_nobody_is_let_in_after_the_end_of_a_certificate(tls: Tls, authority: Authority) -> None:
+    """By no session, ticket or handshake; each way was had before. The time does pass."""
+    seconds = 5
+    ends = authority.sign(days=(-1, seconds / 86400))
+    nameless = authority.sign(Name([]), days=(-1, seconds / 86400))
+    until = max(parse_subject(ends.der).until, valid_until(nameless.der))
+    ways: dict[str, Callable[[], ssl.SSLSession | None]] = {}
+    certificates = {"required": ends, "optional": nameless}
+    for library, version, whether in product(("ssl", "pyopenssl"), ("1.2", "1.3"), certificates):
+        server = ServerTls.load(
+            tls.certificate,
+            tls.key,
+            cast("Any", library),
+            client_ca=authority.file,
+            client_certificates=cast("Any", whether),
+        )
+        context, shown = tls.client(cast("Any", version)), certificates[whether]
+        context.load_cert_chain(shown.certificate, shown.key)
+        what = f"{library}, TLS {version}, {whether}"
+        ways[what] = partial(said_hello, server, context, None)
+        ways[f"{what}, resumed"] = partial(said_hello, server, context, ways[what]())
+    for way in ways.values():
+        way()
+    time.sleep(max(0.0, until + 1.1 - time.time()))
+    for what, way in ways.items():
+        with contextlib.suppress(OSError):
+            way()
+            pytest.fail(f"let in: {what}")
+
+
+def said_hello(
+    server: ServerTls, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> ssl.SSLSession | None:
+    """Hear something of this server over TCP; what can be resumed then."""
+
+    async def serve(stream: ByteStream) -> None:
+        linger = 5.0
+        try:
+            await stream.accept_tls(server, timeout=10)
+            stream.write(b"hello")
+        except OSError:
+            linger = 0.0
+        await stream.close(linger)
+
+    def connect(port: int) -> ssl.SSLSession | None:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as end,
+        ):
+            if end.recv(5) != b"hello":
+                raise ConnectionResetError("nothing was heard")
+            found = end.session
+            with contextlib.suppress(OSError):
+                # Who only cuts off is not resumed.
+                _ = end.unwrap()
+            return found
+
+    async def run() -> ssl.SSLSession | None:
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[None]] = []
+        listener = await loop.create_server(
+            lambda: ByteStream(lambda it: tasks.append(loop.create_task(serve(it))), held=True),
+            "127.0.0.1",
+            0,
+        )
+        try:
+            return await asyncio.to_thread(connect, listener.sockets[0].getsockname()[1])
+        finally:
+            listener.close()
+            _ = await asyncio.gather(*tasks)
+
+    return asyncio.run(run())
 
 
 @LIBRARIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ssl
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from certificate_kit import TIM, Authority, name_of
 from sasl_core import PeerError
 from sasl_tls import parse_subject, read_certificate
+from sasl_tls.subject import _NAMES
 
 CN, ORG, OU, COUNTRY = (
     NameOID.COMMON_NAME,
@@ -79,6 +81,34 @@ def test_another_library_writes_the_same(authority: Authority, case: str) -> Non
     subject, _ = NAMES[case]
     theirs = subject.rfc4514_string({MAIL: "emailAddress"})
     assert named(authority, subject) == theirs
+
+
+def test_openssl_calls_them_the_same() -> None:
+    """Each attribute that goes by a name; one that it names and we do not goes by its number."""
+    for number, name in _NAMES.items():
+        assert ssl._ASN1Object(number).shortname == name
+    assert len(set(map(str.lower, _NAMES.values()))) == len(_NAMES)
+
+
+def test_another_identifier_is_not_a_user_id(authority: Authority) -> None:
+    """OpenSSL calls it `uid`, and a directory that does not look at case takes it for UID."""
+    other = ObjectIdentifier("0.9.2342.19200300.100.1.44")
+    assert ssl._ASN1Object(other.dotted_string).shortname == "uid"
+    assert named(authority, name_of((other, "tim"))) == f"{other.dotted_string}=#0C0374696D"
+
+
+def test_what_stands_in_certificates_of_companies_and_people(authority: Authority) -> None:
+    """In words, not in octets."""
+    subject = name_of(
+        (NameOID.JURISDICTION_COUNTRY_NAME, "DE"),
+        (NameOID.ORGANIZATION_IDENTIFIER, "VATDE-1"),
+        (NameOID.POSTAL_CODE, "10115"),
+        (NameOID.PSEUDONYM, "tim, the"),
+    )
+    expected = (
+        r"pseudonym=tim\, the,postalCode=10115,organizationIdentifier=VATDE-1,jurisdictionC=DE"
+    )
+    assert named(authority, subject) == expected
 
 
 def test_a_part_of_several_attributes(authority: Authority) -> None:

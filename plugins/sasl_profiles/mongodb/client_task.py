@@ -48,6 +48,9 @@ LINGER_SECONDS: Final = 0.5
 
 HANDSHAKE_SECONDS: Final = 30.0
 
+STANDS_SECONDS: Final = 5.0
+"""How long it is good for a full server that a login has stood."""
+
 # Properties of a session.
 ROLES: Final = "roles"
 DATABASE: Final = "database"
@@ -60,8 +63,9 @@ _log = logging.getLogger(__name__)
 class ClientTask:
     """What one client's task does, from the connection to its end.
 
-    `born`, `first_exchange`: when the client came, and first began to log in. `dismissed`: it
-    makes room for another.
+    `born`, `first_exchange`: when the client came, and first began to log in since it came, or
+    since it was logged in. `lapsed_since`: when it was told that its login has lapsed.
+    `dismissed`: it makes room for another.
     """
 
     def __init__(self, owner: MongodbServer, stream: ByteStream, number: int) -> None:
@@ -78,15 +82,25 @@ class ClientTask:
         self._driver: Driver[Event] = Driver(self._machine, stream, self._deadline)
         self.born = self._exchange_since = self._driver.waiting_since
         self.first_exchange: float | None = None
+        self.lapsed_since: float | None = None
+        self._stood, self._ask_again = False, self.born
         self._exchange: tuple[Server, ServerSession] | None = None
         self._database = ""
+        self._named = b""
         self._login: ServerSession | None = None
         self.dismissed = False
 
-    @property
-    def authenticated(self) -> bool:
-        """Whether somebody is logged in."""
-        return self._machine.authenticated
+    def stands(self, now: float) -> bool:
+        """Whether somebody is logged in, and the login stands.
+
+        A full server asks this of everybody whenever somebody comes: what was found out lasts
+        for `STANDS_SECONDS`.
+        """
+        if not self._machine.authenticated or self._machine.lapsed:
+            return False
+        if now >= self._ask_again:
+            self._stood, self._ask_again = self._machine.stands(), now + STANDS_SECONDS
+        return self._stood
 
     @property
     def spoken(self) -> bool:
@@ -151,6 +165,8 @@ class ClientTask:
     async def _start(self, event: AuthStarted) -> None:
         self._drop_exchange()
         self._database = event.database
+        # Of the other mechanisms it has secrets.
+        self._named = event.payload if event.mechanism == X509 else b""
         self._exchange_since = self._clock()
         if self.first_exchange is None:
             self.first_exchange = self._exchange_since
@@ -202,6 +218,8 @@ class ClientTask:
         self._exchange = None
         self._machine.auth_succeeded(login, reply.data)
         self._replace_login(session)
+        self._ask_again = self._clock()
+        self.first_exchange = self.lapsed_since = None
 
     def _login_of(self, server: Server, session: ServerSession) -> Login:
         """Who logged in, in MongoDB's words.
@@ -215,7 +233,10 @@ class ClientTask:
         owner, name, database = self._owner, session.authzid, self._database
         valid = session.valid
         owner_of_certificate = session.mechanism == SASL_NAMES[X509]
-        if owner_of_certificate and session.authid != name:
+        # As it was sent: SASL takes blanks off the name of whom one wants to act as.
+        if owner_of_certificate and not (
+            session.authid == name and self._named in {b"", name.encode()}
+        ):
             raise AuthenticationError(
                 result=Result.NOAUTHZ, detail="the user is not the subject of the certificate"
             )
@@ -232,7 +253,12 @@ class ClientTask:
 
             def stands() -> bool:
                 # A provider may come later whose users have such names.
-                return session.valid() and owner.external_problem(session.authzid) is None
+                try:
+                    return session.valid() and owner.external_problem(session.authzid) is None
+                except SaslError as error:
+                    # Nobody knows whose name it is.
+                    _log.error("a login stands no more: %s", error)
+                    return False
 
             valid = stands
         elif server.core.realm == database:
@@ -288,7 +314,10 @@ class ClientTask:
     def _deadline(self) -> float:
         """Until when the client may complete its next message."""
         machine, limits = self._machine, self._limits
-        seconds = limits.idle_seconds if machine.authenticated else limits.login_seconds
+        if machine.lapsed and self.lapsed_since is None:
+            self.lapsed_since = self._clock()
+        known = machine.authenticated and not machine.lapsed
+        seconds = limits.idle_seconds if known else limits.login_seconds
         deadline = self.waiting_since + seconds
         if machine.exchanging:
             deadline = min(deadline, self._exchange_since + limits.login_seconds)

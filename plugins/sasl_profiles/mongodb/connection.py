@@ -101,15 +101,15 @@ class MongodbConnection(Conversation):
     def _command(self, request: Request) -> None:
         name = _name(request.body)
         known = self._COMMANDS.get(name)
-        lapsed = self._lapsed()
-        if lapsed and self.login is not None and not self.login.renewable:
+        self.lapsed = self.login is not None and not self.login.valid()
+        if self.lapsed and self.login is not None and not self.login.renewable:
             # The next connection has the next certificate, and its handshake says what is wrong.
             self.give_up()
         elif request.database is not None and name not in _HELLOS:
             self._refuse(codes.ONLY_HELLO)
         elif self.login is None and (known is None or known.needs_login):
             self._refuse(codes.UNAUTHORIZED_COMMAND)
-        elif lapsed and (known is None or known.needs_valid):
+        elif self.lapsed and (known is None or known.needs_valid):
             self._refuse(codes.REAUTHENTICATE)
         elif known is None:
             self._foreign(name, request)
@@ -143,9 +143,6 @@ class MongodbConnection(Conversation):
         command = Command(name, self.login, request.body, request.sequences, request.silent)
         self._state = State.WAIT_COMMAND
         self._pending = CommandReceived(command)
-
-    def _lapsed(self) -> bool:
-        return self.login is not None and not self.login.valid()
 
     # --- the commands ---------------------------------------------------------------------------
 
@@ -252,7 +249,7 @@ class MongodbConnection(Conversation):
 
     def _logout(self, _document: _Document) -> None:
         if self.login is not None:
-            self.login = None
+            self.login, self.lapsed = None, False
             self._pending = LOGGED_OUT
         self._send(_OK)
 

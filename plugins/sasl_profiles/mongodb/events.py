@@ -35,13 +35,14 @@ __all__ = [
 class Limits:
     """What one client may use up; what passes a limit ends its connection.
 
+    A login that has lapsed is none, from the command on that was refused for it.
     `auth_failures`: failed logins since the last success. `errors`: other commands that were
-    refused to a client who is not logged in. `login_message_size`: octets of a message before
-    a login, and always where nobody takes commands; otherwise `message_size` after it.
-    `login_seconds`: from one message to the end of the next, and for an exchange as a whole,
-    before a login: a driver's monitor asks every 10 seconds, a person takes minutes to log in
-    at a provider. `idle_seconds`: from one message to the end of the next after a login;
-    drivers keep connections in stock.
+    refused to a client who is not logged in, since the last success too.
+    `login_message_size`: octets of a message before a login, and always where nobody takes
+    commands; otherwise `message_size` after it. `login_seconds`: from one message to the end of
+    the next, and for an exchange as a whole, before a login: a driver's monitor asks every 10
+    seconds, a person takes minutes to log in at a provider. `idle_seconds`: from one message to
+    the end of the next after a login; drivers keep connections in stock.
     """
 
     auth_failures: int = 5

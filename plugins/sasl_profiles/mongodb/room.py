@@ -1,7 +1,8 @@
 """Who makes room for a newcomer, when a MongoDB server is full.
 
-Invariant: protection is had once for each connection and ends by itself, whatever the client
-sends, so that nobody can hold on to a place by it while newcomers push each other out.
+Invariant: protection is had once for each connection, and once more for each login that came of
+it and has lapsed; it ends by itself, whatever the client sends, so that nobody can hold on to a
+place by it while newcomers push each other out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ FRESH_SECONDS: Final = 5.0
 """For how long who has come is protected. TLS and the first words take less than that."""
 
 BEGUN_SECONDS: Final = 10.0
-"""For how long a connection's first exchange is protected. Programs take less; people do not."""
+"""For how long a connection's first exchange is protected, and who has to log in again, until it
+begins to and then once more. Programs take less; people do not."""
 
 
 class Rank(IntEnum):
@@ -24,11 +26,11 @@ class Rank(IntEnum):
     SILENT = auto()  # has said nothing
     IDLE = auto()  # has, as a driver's monitor, which is not about to log in
     EXCHANGING = auto()  # is in the middle of a login, for long
-    PROTECTED = auto()  # has just come, or has just begun
+    PROTECTED = auto()  # has just come, has just begun, or was just told to log in again
 
 
 class Candidate(Protocol):
-    """A client that is not logged in; all times are of one clock."""
+    """A client that is not logged in, or whose login has lapsed; all times are of one clock."""
 
     @property
     def born(self) -> float:
@@ -37,7 +39,14 @@ class Candidate(Protocol):
 
     @property
     def first_exchange(self) -> float | None:
-        """When it began its first exchange; another one does not change it."""
+        """When it began its first exchange since its last login, or since it came; another one
+        does not change it.
+        """
+        ...
+
+    @property
+    def lapsed_since(self) -> float | None:
+        """When it was told that its login has lapsed; told again does not change it."""
         ...
 
     @property
@@ -72,6 +81,8 @@ def rank(client: Candidate, now: float) -> tuple[Rank, float]:
         begun = client.first_exchange
         fresh = begun is not None and now - begun < BEGUN_SECONDS
         kind = _PROTECTED if fresh else _EXCHANGING
+    elif client.lapsed_since is not None and now - client.lapsed_since < BEGUN_SECONDS:
+        kind = _PROTECTED
     else:
         kind = _IDLE if client.spoken else _SILENT
     return kind, client.waiting_since

@@ -2,7 +2,8 @@
 
 Invariants: one SASL session for each exchange, closed however it ends, or with the login that
 came of it; a client that drips, floods, errs or vanishes costs one task until its limits end
-it, and whoever is logged in nothing; `close` leaves no task, no session and no socket behind.
+it, and whoever is logged in nothing; nobody is kept out by a login that has lapsed; `close`
+leaves no task, no session and no socket behind.
 
 Source: MongoDB's manual, "MongoDB Wire Protocol"; the driver authentication specification.
 """
@@ -215,7 +216,7 @@ class MongodbServer(StreamServer[ClientTask]):
             present += 1
             loses = rank(client, now)
             # In this order, for few are lower than all before them.
-            if loses < lowest and not client.authenticated:
+            if loses < lowest and not client.stands(now):
                 chosen, lowest = (task, client), loses
         if present < places:
             return True

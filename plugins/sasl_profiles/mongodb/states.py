@@ -15,8 +15,9 @@ the next; until then nothing more of what the client sent is looked at.
 
 Invariants: every request that wants an answer has exactly one, in the order of the requests;
 whoever is refused hears the same whatever the cause; a login is replaced by the success of the
-next and by nothing else; what is kept of a client's input is below one message. No input
-raises; a `UsageError` is the driver's fault.
+next and by nothing else, and one that has lapsed lets its client use up no more than nobody may;
+what is kept of a client's input is below one message. No input raises; a `UsageError` is the
+driver's fault.
 
 Source: MongoDB's manual, "MongoDB Wire Protocol"; the driver authentication specification.
 """
@@ -72,7 +73,8 @@ class Conversation(ABC):
     """The state of one connection; a subclass brings the commands.
 
     `embedded`: somebody takes the commands that are not known here.
-    `login`: who is logged in, None for nobody. `exchanging`: an exchange is under way.
+    `login`: who is logged in, None for nobody. `lapsed`: the login did not stand any more when
+    the client asked last, and it has been told. `exchanging`: an exchange is under way.
     `progress` counts the messages that the client completed: a driver's idle time runs from
     its last change.
     """
@@ -90,6 +92,7 @@ class Conversation(ABC):
         self._underway: Underway | None = None
         self._last_id = self._errors = self._auth_failures = 0
         self.login: Login | None = None
+        self.lapsed = False
         self.progress = 0
 
     @abstractmethod
@@ -105,6 +108,15 @@ class Conversation(ABC):
     def exchanging(self) -> bool:
         """Whether an exchange is under way."""
         return self._underway is not None
+
+    def stands(self) -> bool:
+        """Whether somebody is logged in whose login stands, which is asked anew.
+
+        Who waits for the answer to a command asked it in time, and who is sent away is not asked.
+        """
+        if self.login is None or self._state in {State.WAIT_COMMAND, State.CLOSED}:
+            return self.login is not None
+        return self.login.valid()
 
     # --- what the driver calls --------------------------------------------------------------
 
@@ -147,9 +159,9 @@ class Conversation(ABC):
     def auth_succeeded(self, login: Login, data: bytes | None = None) -> None:
         """Answer an exchange's event: the client is who it says. `data`: the last it hears."""
         underway = self._expect_auth()
-        self.login = login
+        self.login, self.lapsed = login, False
         self._underway = None
-        self._auth_failures = 0
+        self._auth_failures = self._errors = 0
         if underway.whole:
             self._finish_auth(authenticated(login.user, login.database))
         else:
@@ -195,7 +207,9 @@ class Conversation(ABC):
 
     def _read(self) -> bool:
         """Deal with one message; False when there is none yet."""
-        limit = self._message_size if self.authenticated else self._limits.login_message_size
+        # One large message may come of a client that does not know yet that its login has lapsed.
+        known = self.authenticated and not self.lapsed
+        limit = self._message_size if known else self._limits.login_message_size
         try:
             request = self._reader.next_request(limit)
         except PeerError:
@@ -224,7 +238,7 @@ class Conversation(ABC):
     def _refuse(self, failure: Failure) -> None:
         """Refuse a command."""
         self._send(failure.document())
-        if self.login is None:
+        if self.login is None or self.lapsed:
             self._errors += 1
             if self._errors >= self._limits.errors:
                 self.give_up()

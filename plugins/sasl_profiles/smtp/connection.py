@@ -1,7 +1,8 @@
 """One connection of an SMTP submission server, without I/O: the commands.
 
 What a client may say when, and what it hears. How bytes become commands, and how an exchange
-is carried, is in `states`. Invariants: nobody hands in mail before a login; AUTH only after
+is carried, is in `states`. Invariants: nobody hands in mail before a login, or after it has lapsed,
+when the connection ends with the next command; AUTH only after
 EHLO, once, and outside of a mail transaction (RFC 4954 section 4); nothing of the client's is
 ever repeated to it. No input raises.
 
@@ -58,6 +59,8 @@ class SmtpConnection(Conversation):
             return
         text = line.decode("latin-1")
         verb, _, arguments = text.partition(" ")
+        if verb.upper() != "QUIT" and self._has_lapsed():
+            return
         command = self._COMMANDS.get(verb.upper())
         if command is None or not (text.isascii() and text.isprintable()):
             self._refuse(replies.UNKNOWN)

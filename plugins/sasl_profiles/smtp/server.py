@@ -1,8 +1,9 @@
 """An SMTP submission server for asyncio, whose AUTH is a `sasl_core.aio.Server`'s.
 
-Invariants: one SASL session for each AUTH, closed however it ends; a client that drips,
-floods, errs or vanishes costs one task until its limits end it, and the others nothing;
-`close` leaves no task, no session and no socket behind.
+Invariants: one SASL session for each AUTH, closed when it fails or with the connection, and nobody
+hands in mail after a login that has lapsed; a client that drips, floods, errs or vanishes costs
+one task until its limits end it, and the others nothing; `close` leaves no task, no session and
+no socket behind.
 
 Sources: RFC 5321, RFC 4954, RFC 3207, RFC 6409.
 """
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sasl_core import ConnectionFacts
-    from sasl_core.aio import Server
+    from sasl_core.aio import Server, ServerSession
     from sasl_tls.stream import ByteStream
 
 __all__ = ["MessageHandler", "SmtpServer"]
@@ -145,6 +146,7 @@ class _Client:
         self._driver: Driver[Event] = Driver(self._machine, stream, self._deadline)
         self._born = self._driver.waiting_since
         self._who = ("", "")
+        self._login_session: ServerSession | None = None
         self._bindings = NO_TLS
 
     def turn_away(self, text: str) -> None:
@@ -172,6 +174,8 @@ class _Client:
             _log.error("a client's connection failed: %s", type(error).__name__)
             self._machine.give_up("Internal error")
         finally:
+            if self._login_session is not None:
+                self._login_session.close()
             self._driver.flush()
             await self._stream.close(linger)
 
@@ -191,27 +195,33 @@ class _Client:
 
     async def _login(self, mechanism: str, initial: bytes | None) -> None:
         machine = self._machine
+        session: ServerSession | None = None
         try:
-            async with self._owner.server.session(**self._facts()) as session:
-                reply = await session.start(mechanism, initial)
-                while not reply.done:
-                    machine.challenge(reply.data or b"")
-                    event = await self._driver.next_event()
-                    if not isinstance(event, AuthResponse):
-                        return
-                    reply = await session.step(event.data)
-                no_layer(session.layer)
-                self._who = (session.authid, session.authzid)
-                if session.channel_binding is not None:
-                    _log.info(
-                        "%s is bound to its TLS connection by %s",
-                        printable(session.authid),
-                        session.channel_binding,
-                    )
+            session = self._owner.server.session(**self._facts())
+            reply = await session.start(mechanism, initial)
+            while not reply.done:
+                machine.challenge(reply.data or b"")
+                event = await self._driver.next_event()
+                if not isinstance(event, AuthResponse):
+                    return
+                reply = await session.step(event.data)
+            no_layer(session.layer)
+            self._who = (session.authid, session.authzid)
+            if session.channel_binding is not None:
+                _log.info(
+                    "%s is bound to its TLS connection by %s",
+                    printable(session.authid),
+                    session.channel_binding,
+                )
         except SaslError as error:
             machine.auth_failed(error)
         else:
-            machine.auth_succeeded()
+            # It says whether the login stands, as long as the connection does.
+            self._login_session = session
+            machine.auth_succeeded(session.valid)
+        finally:
+            if session is not None and session is not self._login_session:
+                session.close()
 
     async def _upgrade(self) -> None:
         stream, machine, tls = self._stream, self._machine, self._owner.tls

@@ -14,8 +14,10 @@ the next; until then nothing more of what the client sent is looked at.
 
 Invariants: nothing that was said before TLS counts afterwards, and a client that sends on
 before the handshake is dropped (CVE-2011-0411); a refused client hears the same whatever the
-cause; what is kept of its input stays below a line and a message. No input raises; a
-`UsageError` is the driver's fault.
+cause; no mail is taken of whose login has lapsed: since there is one AUTH to a connection (RFC 4954
+section 4), that ends with 421, and the client keeps its mail and logs in on the next one; what is
+kept of its input stays below a line and a message. No input raises; a `UsageError` is the
+driver's fault.
 
 Sources: RFC 5321, RFC 4954, RFC 3207.
 """
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import PeerError, SaslError, UsageError, b64encode
 from sasl_profiles.smtp import replies
@@ -45,6 +47,9 @@ from sasl_profiles.smtp.events import (
 )
 from sasl_profiles.smtp.lines import BARE_NEWLINE, LINE_TOO_LONG, LineReader
 from sasl_profiles.smtp.replies import SmtpReply, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Conversation", "State"]
 
@@ -85,6 +90,7 @@ class Conversation(ABC):
         self._errors = self._auth_failures = 0
         self._refusal = replies.AUTH_FAILED
         self._data = DataReader(0)
+        self._stands: Callable[[], bool] | None = None
         self.progress = 0
         self._forget()
         self._send(SmtpReply(220, (f"{host_name} ESMTP",)))
@@ -136,9 +142,14 @@ class Conversation(ABC):
         self._out += b"334 " + b64encode(data) + b"\r\n"
         self._state = State.AUTH_LINE
 
-    def auth_succeeded(self) -> None:
-        """Answer an AUTH event: the client is who it says."""
+    def auth_succeeded(self, stands: Callable[[], bool] | None = None) -> None:
+        """Answer an AUTH event: the client is who it says.
+
+        `stands`: whether the login still does, asked at each command and of each message; by
+        default it does as long as the connection.
+        """
         self._expect(State.WAIT_AUTH)
+        self._stands = stands
         self._state = State.COMMAND
         self.authenticated = True
         self._send(replies.AUTH_DONE)
@@ -190,11 +201,18 @@ class Conversation(ABC):
         else:
             self._send(replies.ACCEPTED if accepted else replies.TEMPORARY)
 
-    def give_up(self, text: str) -> None:
+    def give_up(self, text: str, enhanced: str = "4.3.2") -> None:
         """End the connection with 421 and this text (RFC 5321 section 3.8), in any state."""
         if self._state is not State.CLOSED:
-            self._send(reply(421, "4.3.2", f"{self._host_name} {text}"))
+            self._send(reply(421, enhanced, f"{self._host_name} {text}"))
             self._close()
+
+    def _has_lapsed(self) -> bool:
+        """Whether the login does not stand any more, which ends the connection."""
+        if self._stands is None or self._stands():
+            return False
+        self.give_up("Your login has lapsed; log in on another connection", "4.7.0")
+        return True
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -263,7 +281,7 @@ class Conversation(ABC):
         if self._data.overflow:
             self._state = State.COMMAND
             self._send(replies.TOO_BIG)
-        else:
+        elif not self._has_lapsed():
             self._state = State.WAIT_MESSAGE
             self._pending = MessageReceived(envelope, self._data.message)
         self._data = DataReader(0)
