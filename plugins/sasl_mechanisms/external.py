@@ -132,6 +132,10 @@ def sasl_server_plug_init(utils: SaslUtils) -> Sequence[ServerPlug]:
 
 @hookimpl
 def sasl_client_plug_init(utils: SaslUtils) -> Sequence[ClientPlug]:
-    """The client's plug."""
-    del utils
+    """The client's plug. The options are read here too, for one file may serve both sides.
+
+    Raises:
+        ConfigError: its table has an unknown key, or a wrong value.
+    """
+    _ = utils.options(ExternalOptions)
     return [ExternalClient()]
