@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast, get
 import attrs
 
 from sasl_core import Registry
-from sasl_core.plugin import PluginError, printable, record
+from sasl_core.plugin import PluginError, UsageError, printable, record
 
 if TYPE_CHECKING:
     import ssl
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sasl_tls import ServerTls
 
 __all__ = [
+    "PARTS",
+    "SERVING",
     "Connection",
     "Manner",
     "Profile",
@@ -127,19 +129,51 @@ def names() -> tuple[str, ...]:
 
 
 PARTS: Final = ("PORT", "make_client")
+SERVING: Final = ("PORT", "make_server")
 
 
 def load(name: str, parts: tuple[str, ...] = PARTS) -> Profile:
     """The profile `name`, its module imported. `parts`: what will be asked of it.
 
     Raises:
-        PluginError: it is not installed, cannot be loaded, or lacks what is asked of it.
+        UsageError: there is no such protocol, or it has a client alone, and is to be served.
+        PluginError: it cannot be loaded, or lacks what is asked of it.
     """
-    found = Registry().load_object("profiles", name)
+    from difflib import get_close_matches
+
+    registry = Registry()
+    if all(listing.name != name for listing in registry.listings("profiles")):
+        there = [each for each in registry.names("profiles") if _has(registry, each, parts)]
+        near = get_close_matches(name, there, n=1)
+        raise UsageError(
+            f"there is no protocol {printable(name, 40)!r}; there are {', '.join(there) or 'none'}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+        )
+    found = registry.load_object("profiles", name)
     missing = [part for part in parts if not hasattr(found, part)]
+    if missing == ["make_server"] and hasattr(found, "make_client"):
+        raise UsageError(f"{name} has a client alone{_instead(registry, name, found)}")
     if missing:
         raise PluginError(name, "", f"it has no {missing[0]}, which the command line asks for")
     return cast("Profile", found)
+
+
+def _has(registry: Registry, name: str, parts: tuple[str, ...]) -> bool:
+    try:
+        found = registry.load_object("profiles", name)
+    except PluginError:
+        return False
+    return all(hasattr(found, part) for part in parts)
+
+
+def _instead(registry: Registry, name: str, client: object) -> str:
+    """How to serve what has a client alone: by the profile that its service is called after."""
+    service: object = getattr(client, "SERVICE", None)
+    if type(service) is not str or service == name or not _has(registry, service, SERVING):
+        return ""
+    served = cast("Profile", registry.load_object("profiles", service))
+    how = "offers STARTTLS" if manner(service, served).tls == "starttls" else "speaks TLS"
+    return f"; `sasl serve {service} --tls-cert FILE` {how}"
 
 
 def manner(name: str, profile: Profile) -> Manner:
