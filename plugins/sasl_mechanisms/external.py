@@ -92,18 +92,21 @@ class ExternalOptions:
 
 
 class ExternalServer(ServerPlug):
-    """The server's side. Whose name is whose is the glue's matter (`accept_external`)."""
+    """The server's side. Whose name is whose is the glue's matter (`accept_external`).
+
+    `need_account`: as configured.
+    """
 
     name = "EXTERNAL"
     security_flags = _FLAGS
     features = _FEATURES
 
     def __init__(self, options: ExternalOptions) -> None:
-        self._need_account = options.need_account
+        self.need_account = options.need_account
 
     def converse(self, ctx: ServerContext) -> Needs[Success]:
         authzid = parse_message((yield from NeedPeer()))
-        return Success(ctx.accept_external(authzid, need_account=self._need_account))
+        return Success(ctx.accept_external(authzid, need_account=self.need_account))
 
 
 class ExternalClient(ClientPlug):

@@ -114,6 +114,11 @@ class ServerCore(Core):
             *self._audit_plugins(),
         )
         self.may_log_success = options.log_level >= LOG_SUCCESS
+        self.relied_on = frozenset(map(base_name, self.wanted or ())) | (
+            self.configuration.plugins_given("mechanisms")
+        )
+        """The mechanisms that `mech_list` names, or that have a table of their own."""
+        self._untold = set(self.relied_on)
 
     def _audit_plugins(self) -> list[Callable[[AuditEvent], None]]:
         listeners: list[Callable[[AuditEvent], None]] = []
@@ -127,7 +132,15 @@ class ServerCore(Core):
         return listeners
 
     def mechanism(self, name: str) -> ServerPlug:
-        return self.plugs.get("mechanisms", name)
+        try:
+            return self.plugs.get("mechanisms", name)
+        except PluginError as error:
+            # Whoever wrote it into the configuration counts on it; nobody sees that it is not
+            # offered. Each is told once, and a name that came from a peer not at all.
+            if name in self._untold and error.code != NO_SIDE:
+                self._untold.discard(name)
+                self.log_failure(f"mechanism {name!r} is not offered", error)
+            raise
 
     def server_plugs(self, only: str | None) -> list[ServerPlug]:
         """The usable server plugs of `mech_list` (or of all installed); `only` that one.
