@@ -71,7 +71,8 @@ class MongodbOidcClient(ClientPlug):
         try:
             _ = check_url(issuer, what="issuer", allow_loopback_http=self._loopback)
         except UrlProblem as error:
-            problem = str(error)
+            # The address's own words are those of a server's configuration.
+            problem = error.problem.replace("allowLoopbackHttp", LOOPBACK_OPTION)
         else:
             return
         raise PeerError(
@@ -80,6 +81,9 @@ class MongodbOidcClient(ClientPlug):
             detail=problem,
         )
 
+
+LOOPBACK_OPTION: Final = f"[mechanisms.{NAME}] allow_loopback_http = true"
+"""What lets a server name a provider of this very machine, in clear text."""
 
 _WHO: Final = NeedCallback(
     (Prompt(PromptId.AUTHNAME, "User name at the identity provider (may be empty)", "", ""),)
