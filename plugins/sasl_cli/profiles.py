@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast, get
 import attrs
 
 from sasl_core import Registry
-from sasl_core.plugin import PluginError, UsageError, printable, record
+from sasl_core.plugin import PluginError, UsageError, printable, record, suggestion
 
 if TYPE_CHECKING:
     import ssl
@@ -139,15 +139,12 @@ def load(name: str, parts: tuple[str, ...] = PARTS) -> Profile:
         UsageError: there is no such protocol, or it has a client alone, and is to be served.
         PluginError: it cannot be loaded, or lacks what is asked of it.
     """
-    from difflib import get_close_matches
-
     registry = Registry()
     if all(listing.name != name for listing in registry.listings("profiles")):
         there = [each for each in registry.names("profiles") if _has(registry, each, parts)]
-        near = get_close_matches(name, there, n=1)
         raise UsageError(
             f"there is no protocol {printable(name, 40)!r}; there are {', '.join(there) or 'none'}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
+            f"{suggestion(name, there)}"
         )
     found = registry.load_object("profiles", name)
     missing = [part for part in parts if not hasattr(found, part)]
