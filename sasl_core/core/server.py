@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sasl_core.plugs import PwcheckPlug
 
 
-from sasl_core.core.base import INFO, LOG_FAILURE, LOG_SUCCESS, WARNING, Config, Core
+from sasl_core.core.base import INFO, LOG_FAILURE, LOG_SUCCESS, WARNING, Config, Core, field
 from sasl_core.utils import SaslUtils
 
 __all__ = ["ServerCore"]
@@ -313,9 +313,9 @@ class ServerCore(Core):
                 kind,
                 result.name,
                 mechanism or "-",
-                "-" if authid is None else authid,
-                "-" if authzid is None else authzid,
-                remote or "-",
+                field(authid),
+                field(authzid),
+                field(remote or None),
                 detail or "-",
             )
 
