@@ -143,6 +143,23 @@ def test_the_first_page_can_be_followed(sasl: Sasl, provider: LoginProvider) -> 
     assert "authid=corp/ada" in served.log
 
 
+def test_a_slip_in_the_providers_is_told_with_its_place(sasl: Sasl) -> None:
+    """The file that it is in, or the option alone where it is on the command line."""
+    wrong = '[{"issuer": "https://id.example.com", "audienc": "mail"}]'
+    (sasl.folder / "p.json").write_text(wrong)
+    config = configured(sasl, "auxprop_plugin = []\n")
+    for given, place in ((wrong, ""), ("@p.json", f"{sasl.folder / 'p.json'}: ")):
+        done = sasl.run(
+            *("serve", "smtp", "--listen", "127.0.0.1:0", "--allow-cleartext"),
+            *("--config", config, "--oidc-identity-providers", given),
+        )
+        assert done.returncode == 1
+        said = (
+            f"sasl: {place}identity_providers[0].audienc: unknown field; did you mean 'audience'?"
+        )
+        assert done.stderr == f"{said}\n"
+
+
 @pytest.mark.parametrize("mechanism", ["MONGODB-OIDC", "OAUTHBEARER"])
 def test_who_has_no_name_is_said_to_be_let_in_by_the_token(
     sasl: Sasl, provider: LoginProvider, mechanism: str
