@@ -122,7 +122,9 @@ def command(
     more = provider_tables(providers)
     if is_loopback(host):
         more["allow_cleartext"] = True
-        if not allow_cleartext:
+        # Where TLS is there before the first word, nothing goes in clear.
+        bare = tls_cert is None or profiles.manner(profile, found).tls == "starttls"
+        if bare and not allow_cleartext:
             note(f"{host} is this machine's loopback: --allow-cleartext is implied")
     elif allow_cleartext:
         more["allow_cleartext"] = True
