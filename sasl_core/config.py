@@ -182,6 +182,12 @@ class Configuration:
         """The core's keys that were given a value; the others have their defaults."""
         return frozenset(self._settings.core)
 
+    def error(self, key: str, problem: ConfigError) -> ConfigError:
+        """`problem` of a part of the core's `key`, with where that was given in front."""
+        setting = self._settings.core.get(key, Setting(None, key))
+        place = f"{setting.key}{problem.key or ''}"
+        return Setting(None, place, setting.file, setting.line).error(problem.problem)
+
     def plugins_given(self, kind: str) -> frozenset[str]:
         """The plugins of `kind` that were given options."""
         return frozenset(name for of, name in self._settings.plugins if of == kind)

@@ -10,14 +10,21 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from sasl_core.errors import BackendError, ConfigError, PluginError, SaslError, UsageError
+from sasl_core.errors import (
+    BackendError,
+    ConfigError,
+    PluginError,
+    SaslError,
+    UsageError,
+    printable,
+)
 from sasl_core.needs import NeedPassword, NeedStore, NeedUser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["backend_failure", "call", "clear_frames", "sever"]
+__all__ = ["backend_failure", "call", "clear_frames", "raised", "sever"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -99,3 +106,21 @@ def call(what: str, function: Callable[..., R], *arguments: object) -> R:
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
         kind = type(sever(error)).__name__
     raise BackendError(code="application-failed", detail=f"{what} could not be had: {kind}")
+
+
+def raised(error: BaseException, caller: str) -> str:
+    """The type of a foreign error and the place that it came from; nothing of its text.
+
+    "ValueError at app.py:12 in answer". `caller`: the `__file__` of whoever called what raised,
+    whose own lines are no place; where there is no other, the type stands alone. What is
+    printed is not the error's text, which may hold a secret.
+    """
+    place = ""
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename != caller:
+            file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+            place = f" at {printable(file, 64)}:{traceback.tb_lineno} in {printable(code.co_name)}"
+        traceback = traceback.tb_next
+    return f"{printable(type(error).__name__)}{place}"

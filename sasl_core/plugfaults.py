@@ -101,7 +101,10 @@ def _explain(claim: Claim, doing: str, error: BaseException, code: str) -> Fault
         return error.fault
     if isinstance(error, SaslError):
         text = error.args[0] if error.args and type(error.args[0]) is str else error.code
-        return Fault(error.code if isinstance(error, ConfigError) else code, f"{doing}: {text}")
+        if isinstance(error, ConfigError):
+            # It says where: in which hook it was found means nothing to who wrote the option.
+            return Fault(error.code, text)
+        return Fault(code, f"{doing}: {text}")
     if isinstance(error, ImportError) and type(error.name) is str:
         return Fault(IMPORT, f"{doing}: {_missing(claim, error, error.name)}")
     if isinstance(error, SystemExit):

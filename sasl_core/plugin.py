@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sasl_core._record import record
 from sasl_core.conf_values import suggestion
 from sasl_core.context import CanonContext
-from sasl_core.edge import sever
+from sasl_core.edge import raised, sever
 from sasl_core.encoding import b64decode, b64encode
 from sasl_core.errors import (
     AuthenticationError,
@@ -230,6 +230,7 @@ __all__ = [
     "pause",
     "prepare_trace",
     "printable",
+    "raised",
     "record",
     "saslprep",
     "saslprep_nonempty",

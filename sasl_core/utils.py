@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sasl_core.core import Core
+    from sasl_core.errors import ConfigError
     from sasl_core.flags import DowngradePolicy, Side
     from sasl_core.plugs import AuxpropPlug, CanonUserPlug, Needs
 
@@ -176,6 +177,20 @@ class SaslUtils:
         if options.identity_providers_file:
             return self.read_text(options.identity_providers_file)
         return options.identity_providers
+
+    def providers_error(self, problem: ConfigError) -> ConfigError:
+        """A mistake in `identity_providers` with where they were given in front.
+
+        `problem`: its key is the place within them, as in "[0].audience".
+        """
+        file = self._core.options.identity_providers_file
+        if file is None:
+            return self._core.configuration.error("identity_providers", problem)
+        from sasl_core.conf_files import absolute
+        from sasl_core.conf_values import wrong
+
+        place = f"identity_providers{problem.key or ''}"
+        return wrong(problem.problem, file=absolute(file), key=place)
 
     def every(
         self, seconds: float, body: Callable[[], Needs[object]], *, waits: bool = False

@@ -53,7 +53,8 @@ def check(file: ConfigFile = None, appname: Appname = APPNAME) -> None:
     ]
     providers, mistake = _providers(loaded)
     if mistake is not None:
-        problems.append(f"identity_providers: {mistake}")
+        key = "identity_providers"
+        problems.append(mistake if f" {key}" in f" {mistake}" else f"{key}: {mistake}")
     offered = [
         plugin
         for plugin in take(loaded, registry)

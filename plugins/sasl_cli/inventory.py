@@ -22,6 +22,9 @@ __all__ = ["Offered", "take"]
 HOOKLESS = ("profiles", "commands")
 """Kinds whose entry point is taken as it is: no API version, no flags."""
 
+PROFILE_SIDES = ("client", "server")
+"""The sides of a protocol that a profile may have."""
+
 IDLE = ("canon_user", "pwcheck", "credentials")
 """Kinds whose plugins nobody uses who does not name them."""
 
@@ -37,7 +40,8 @@ NO_SIDE = "plugin-no-side"
 class Offered:
     """One plugin.
 
-    `sides`: of a mechanism, "client" and "server", those that can be used if any can. `attests`:
+    `sides`: of a mechanism or a protocol, "client" and "server", those that can be used if any can;
+    of other kinds none. `attests`:
     it may vouch for users on its own word. `reason`: why it, or one of its sides, cannot be used;
     None if all can. `half`: the other side can. `idle`: it is in order, but lacks options or an
     extra, and nobody uses it who does not name it.
@@ -104,8 +108,9 @@ def _look(
         SaslError: it cannot be used.
     """
     if kind in HOOKLESS:
-        _ = registry.load_object(kind, name)
-        return Offered(kind, name, distribution, version)
+        found = registry.load_object(kind, name)
+        sides = tuple(side for side in PROFILE_SIDES if hasattr(found, f"make_{side}"))
+        return Offered(kind, name, distribution, version, sides=sides if kind == "profiles" else ())
     api = registry.load(kind, name).api
     plugs: dict[str, Plug] = {}
     for side, owner in (("client", client), ("server", server)):

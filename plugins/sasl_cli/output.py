@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from sasl_core.plugin import BackendError, MechanismError, SaslError, printable
+from sasl_core.plugin import (
+    BackendError,
+    ConfigError,
+    MechanismError,
+    PluginError,
+    SaslError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
-__all__ = ["columns", "console", "fail", "note", "one_line", "visible"]
+__all__ = ["WRONG_OPTIONS", "columns", "console", "fail", "note", "one_line", "visible"]
 
 FOR_PEERS = {str(BackendError()), str(BackendError(temporary=False))}
 """What a peer is told of an outage; it tells an administrator nothing."""
+
+WRONG_OPTIONS = (ConfigError.default_code, "plugin-options")
+"""The codes of a plugin's error that its table of the configuration is wrong."""
 
 LINE_LIMIT = 1500
 """Longest line of an error, in characters."""
@@ -47,7 +57,13 @@ def visible(text: str) -> str:
 
 
 def one_line(error: SaslError) -> str:
-    """What happened, with the detail that only an administrator may see: whoever runs `sasl`."""
+    """What happened, with the detail that only an administrator may see: whoever runs `sasl`.
+
+    Of a plugin's option, where it is and what is wrong with it come first.
+    """
+    if isinstance(error, PluginError) and error.code in WRONG_OPTIONS:
+        named = error.plugin in error.reason
+        return error.reason if named else f"{error.reason} (plugin {error.plugin!r})"
     message, detail = str(error), error.detail
     if isinstance(error, MechanismError) and error.reasons:
         whys = [f"{name}: {why}" for name, why in error.reasons.items()]

@@ -106,7 +106,7 @@ def _words(plugin: Offered) -> str:
     if not plugin.available:
         return f"not usable: {plugin.reason}"
     if plugin.kind != "mechanisms":
-        return "available"
+        return f"available{', ' if plugin.sides else ''}{' and '.join(plugin.sides)}"
     lines = [f"available, {' and '.join(plugin.sides)}"]
     if plugin.half:
         other = "client" if "server" in plugin.sides else "server"

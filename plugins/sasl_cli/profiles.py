@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast, get
 import attrs
 
 from sasl_core import Registry
-from sasl_core.plugin import PluginError, printable, record
+from sasl_core.plugin import PluginError, UsageError, printable, record, suggestion
 
 if TYPE_CHECKING:
     import ssl
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sasl_tls import ServerTls
 
 __all__ = [
+    "PARTS",
+    "SERVING",
     "Connection",
     "Manner",
     "Profile",
@@ -129,26 +131,56 @@ def names() -> tuple[str, ...]:
 
 
 PARTS: Final = ("PORT", "make_client")
+SERVING: Final = ("PORT", "make_server")
 
 
 def load(name: str, parts: tuple[str, ...] = PARTS) -> Profile:
     """The profile `name`, its module imported. `parts`: what will be asked of it.
 
     Raises:
-        PluginError: it is not installed, cannot be loaded, or lacks what is asked of it; or PORT
-            is no port, or another part nothing to call.
+        UsageError: there is no such protocol, or it has a client alone, and is to be served.
+        PluginError: it cannot be loaded, or lacks what is asked of it; or PORT is no port, or
+            another part nothing to call.
     """
-    found = Registry().load_object("profiles", name)
-    for part in parts:
-        value = _member(name, found, part, None)
-        if value is None:
-            raise PluginError(name, "", f"it has no {part}, which the command line asks for")
+    registry = Registry()
+    if all(listing.name != name for listing in registry.listings("profiles")):
+        there = [each for each in registry.names("profiles") if _has(registry, each, parts)]
+        raise UsageError(
+            f"there is no protocol {printable(name, 40)!r}; there are {', '.join(there) or 'none'}"
+            f"{suggestion(name, there)}"
+        )
+    found = registry.load_object("profiles", name)
+    values = {part: _member(name, found, part, None) for part in parts}
+    missing = [part for part, value in values.items() if value is None]
+    if missing == ["make_server"] and _member(name, found, "make_client", None) is not None:
+        raise UsageError(f"{name} has a client alone{_instead(registry, name, found)}")
+    if missing:
+        raise PluginError(name, "", f"it has no {missing[0]}, which the command line asks for")
+    for part, value in values.items():
         if part == "PORT":
             if type(value) is not int or not 0 < value < 65_536:
                 raise _nonsense(name, part, "no port from 1 to 65535")
         elif not callable(value):
             raise _nonsense(name, part, "nothing that can be called")
     return cast("Profile", found)
+
+
+def _has(registry: Registry, name: str, parts: tuple[str, ...]) -> bool:
+    try:
+        found = registry.load_object("profiles", name)
+        return all(_member(name, found, part, None) is not None for part in parts)
+    except PluginError:
+        return False
+
+
+def _instead(registry: Registry, name: str, client: object) -> str:
+    """How to serve what has a client alone: by the profile that its service is called after."""
+    service = _member(name, client, "SERVICE", None)
+    if type(service) is not str or service == name or not _has(registry, service, SERVING):
+        return ""
+    served = cast("Profile", registry.load_object("profiles", service))
+    how = "offers STARTTLS" if manner(service, served).tls == "starttls" else "speaks TLS"
+    return f"; `sasl serve {service} --tls-cert FILE` {how}"
 
 
 def manner(name: str, profile: Profile) -> Manner:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from sasl_cli import profiles
 from sasl_cli.addresses import is_loopback, parse_address, show_address
-from sasl_cli.output import note, one_line
+from sasl_cli.output import WRONG_OPTIONS, note, one_line
 from sasl_cli.serve_providers import Providers, check, look_after, provider_tables
 from sasl_cli.serve_tls import ClientCertificates, TlsLibrary, tls_context
 from sasl_cli.settings import (
@@ -27,7 +27,7 @@ from sasl_cli.settings import (
     binding_policy,
     configuration,
 )
-from sasl_core.plugin import BackendError, BindingPolicy, UsageError, printable
+from sasl_core.plugin import BackendError, BindingPolicy, PluginError, UsageError, printable
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,10 +40,16 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+EXTERNAL: Final = "EXTERNAL"
+"""The mechanism for those who have shown a certificate."""
+
 
 def command(
     profile: Annotated[
-        str, typer.Argument(metavar="PROFILE", help="The protocol, as 'sasl plugins' lists it.")
+        str,
+        typer.Argument(
+            metavar="PROFILE", help="The protocol: one that has a server in 'sasl plugins'."
+        ),
     ],
     listen: Annotated[
         str,
@@ -78,8 +84,8 @@ def command(
         typer.Option(
             "--client-ca",
             metavar="FILE",
-            help="Ask clients for a certificate, and believe those of these authorities: EXTERNAL, "
-            "MONGODB-X509.",
+            help="Ask clients for a certificate, and believe those of these authorities: EXTERNAL "
+            "(lets every owner of one in, unless its need_account is set), MONGODB-X509.",
         ),
     ] = None,
     client_certificates: Annotated[
@@ -111,12 +117,14 @@ def command(
     """
     import asyncio
 
-    found = profiles.load(profile, ("PORT", "make_server"))
+    found = profiles.load(profile, profiles.SERVING)
     host, port = _resolved(*parse_address(listen))
     more = provider_tables(providers)
     if is_loopback(host):
         more["allow_cleartext"] = True
-        if not allow_cleartext:
+        # Where TLS is there before the first word, nothing goes in clear.
+        bare = tls_cert is None or profiles.manner(profile, found).tls == "starttls"
+        if bare and not allow_cleartext:
             note(f"{host} is this machine's loopback: --allow-cleartext is implied")
     elif allow_cleartext:
         more["allow_cleartext"] = True
@@ -158,6 +166,9 @@ async def _serve(
     with _signals(asyncio.get_running_loop(), stop, again):
         async with Server(name, own_name, config=settings, appname=appname, http=http) as server:
             _ = check(server.utils)
+            _look_at_the_mechanisms(server)
+            if tls is not None and tls.vouches and not getattr(profile, "NEEDS_ACCOUNT", False):
+                _say_whom_certificates_let_in(server)
             service = profile.make_server(server, host_name=own_name, tls=tls, binding=binding)
             await _look_at_the_stores(server)
             try:
@@ -176,6 +187,40 @@ async def _serve(
                 # First of all, for the server waits for the requests that are under way.
                 http.close()
                 await service.close()
+
+
+def _look_at_the_mechanisms(server: Server) -> None:
+    """Say now which of those that the configuration counts on nobody will be offered.
+
+    Raises:
+        PluginError: what its table says is wrong. It may be what keeps somebody out, so that
+            there must be no service without it.
+    """
+    core = server.core
+    for name in sorted(core.relied_on):
+        try:
+            plug = core.plugs.get("mechanisms", name)
+        except PluginError as error:
+            if error.code in WRONG_OPTIONS:
+                raise
+            with suppress(PluginError):
+                _ = core.mechanism(name)  # which logs it, as for every Server
+        else:
+            if (reason := plug.availability()) is not None:
+                note(f"warning: mechanism {name!r} is not offered: {reason}")
+
+
+def _say_whom_certificates_let_in(server: Server) -> None:
+    """An authority often signs for more people than are meant."""
+    core = server.core
+    if core.wanted is not None and EXTERNAL not in core.wanted:
+        return
+    with suppress(PluginError):
+        if not getattr(core.mechanism(EXTERNAL), "need_account", False):
+            note(
+                "warning: EXTERNAL lets in every owner of a certificate of --client-ca, with or "
+                "without an account; [mechanisms.EXTERNAL] need_account = true demands one"
+            )
 
 
 async def _look_at_the_stores(server: Server) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
-from sasl_core.plugin import BackendError, Blocking, NeedCall, SaslError, UsageError, sever
+from sasl_core.plugin import BackendError, Blocking, NeedCall, SaslError, UsageError, raised, sever
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,7 +52,7 @@ def _ask(function: Function[A], argument: A, what: str) -> object:
     except SaslError:
         raise
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
-        raised = _told(error, argument)
+        told = _told(error, argument)
     else:
         if not isawaitable(answer):
             return answer
@@ -63,7 +63,7 @@ def _ask(function: Function[A], argument: A, what: str) -> object:
             f"the {what} is a plain function that returned what has to be awaited; "
             "declare it with async def, and use sasl_core.aio"
         )
-    raise _failed(what, raised)
+    raise _failed(what, told)
 
 
 async def _ask_async(function: Function[A], argument: A, what: str, deadline: float) -> object:
@@ -76,27 +76,23 @@ async def _ask_async(function: Function[A], argument: A, what: str, deadline: fl
     except SaslError:
         raise
     except Exception as error:  # noqa: BLE001 - the text of a foreign error may hold a secret.
-        raised = _told(error, argument)
+        told = _told(error, argument)
     if limit.expired():
         took = f"the {what} took longer than {deadline:g} s"
         raise BackendError(code="timeout", detail=took)
-    raise _failed(what, raised)
+    raise _failed(what, told)
 
 
 def _told(error: Exception, argument: object) -> str:
     """The type of a foreign error, and the place that it came from; of its text nothing."""
-    place = f", when it was called with a {type(argument).__name__}"
-    traceback = error.__traceback__
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if code.co_filename != __file__:
-            file = code.co_filename.replace("\\", "/").rpartition("/")[2]
-            place = f" at {file}:{traceback.tb_lineno} in {code.co_name}"
-        traceback = traceback.tb_next
-    return f"{type(sever(error)).__name__}{place}"
+    told = raised(error, __file__)
+    if " at " not in told:
+        told += f", when it was called with a {type(argument).__name__}"
+    _ = sever(error)
+    return told
 
 
-def _failed(what: str, raised: str) -> BackendError:
+def _failed(what: str, told: str) -> BackendError:
     # Not temporary, for nobody knows that; a function that does raises a BackendError itself.
-    detail = f"the {what} raised {raised}"
+    detail = f"the {what} raised {told}"
     return BackendError(code="callback-failed", detail=detail, temporary=False)

@@ -92,18 +92,21 @@ class ExternalOptions:
 
 
 class ExternalServer(ServerPlug):
-    """The server's side. Whose name is whose is the glue's matter (`accept_external`)."""
+    """The server's side. Whose name is whose is the glue's matter (`accept_external`).
+
+    `need_account`: as configured.
+    """
 
     name = "EXTERNAL"
     security_flags = _FLAGS
     features = _FEATURES
 
     def __init__(self, options: ExternalOptions) -> None:
-        self._need_account = options.need_account
+        self.need_account = options.need_account
 
     def converse(self, ctx: ServerContext) -> Needs[Success]:
         authzid = parse_message((yield from NeedPeer()))
-        return Success(ctx.accept_external(authzid, need_account=self._need_account))
+        return Success(ctx.accept_external(authzid, need_account=self.need_account))
 
 
 class ExternalClient(ClientPlug):
@@ -132,6 +135,10 @@ def sasl_server_plug_init(utils: SaslUtils) -> Sequence[ServerPlug]:
 
 @hookimpl
 def sasl_client_plug_init(utils: SaslUtils) -> Sequence[ClientPlug]:
-    """The client's plug."""
-    del utils
+    """The client's plug. The options are read here too, for one file may serve both sides.
+
+    Raises:
+        ConfigError: its table has an unknown key, or a wrong value.
+    """
+    _ = utils.options(ExternalOptions)
     return [ExternalClient()]

@@ -121,9 +121,14 @@ class ServerTls:
         made._believe(context)
         return made
 
+    @property
+    def vouches(self) -> bool:
+        """Whether clients are asked for certificates, those of `client_ca`."""
+        return self._files is not None and self._files.client_ca is not None
+
     def _believe(self, context: ssl.SSLContext | SSL.Context) -> None:
         """Tell of the clients of a context that was just loaded."""
-        if self._files is not None and self._files.client_ca is not None:
+        if self.vouches:
             self._vouching.add(context)
 
     def reload(self) -> None:

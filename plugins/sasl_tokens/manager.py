@@ -313,13 +313,19 @@ def idp_manager(utils: SaslUtils) -> IDPManager:
         def every(seconds: float, body: Callable[[], Needs[object]]) -> None:
             utils.every(seconds, body, waits=True)
 
-        return IDPManager(
-            utils.identity_providers,
-            clock=utils.clock,
-            # Of its own: one manager serves all mechanisms, whichever asks for it first.
-            log=logging.getLogger(LOGGER),
-            every=every,
-            reloaded=utils.reconsider,
-        )
+        given = utils.identity_providers
+        try:
+            return IDPManager(
+                given,
+                clock=utils.clock,
+                # Of its own: one manager serves all mechanisms, whichever asks for it first.
+                log=logging.getLogger(LOGGER),
+                every=every,
+                reloaded=utils.reconsider,
+            )
+        except ConfigError as error:
+            problem = error
+        # Outside of the except clause: the error must not carry the other as its context.
+        raise utils.providers_error(problem)
 
     return utils.shared("identity-providers", make)

@@ -45,8 +45,12 @@ def parse_provider(document: Mapping[str, object]) -> tuple[str, str | None, tup
     return issuer, client_id, checked
 
 
-def check_issuer(issuer: str, *, allow_loopback_http: bool) -> None:
+def check_issuer(
+    issuer: str, *, allow_loopback_http: bool, option: str = "allow_loopback_http"
+) -> None:
     """Make sure that what a server names is an address that our user may be sent to.
+
+    `option`: what the client would have to say for http of this very machine.
 
     Raises:
         PeerError: it is none, or longer than one may be; code "oidc-issuer".
@@ -56,7 +60,8 @@ def check_issuer(issuer: str, *, allow_loopback_http: bool) -> None:
     try:
         _ = check_url(issuer, what="issuer", allow_loopback_http=allow_loopback_http)
     except UrlProblem as error:
-        problem = str(error)
+        # The address's own words are those of a server's configuration.
+        problem = error.problem.replace("allowLoopbackHttp", option)
     else:
         return
     raise PeerError(

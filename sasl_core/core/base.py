@@ -54,6 +54,7 @@ __all__ = [
     "LOG_SUCCESS",
     "Config",
     "Core",
+    "field",
     "Job",
     "Offer",
 ]
@@ -62,10 +63,15 @@ LOG_ERROR: Final = 1
 LOG_FAILURE: Final = 2
 LOG_SUCCESS: Final = 4
 """Cyrus's log levels ERR, FAIL and NOTE: from which `log_level` on each is logged."""
+ARGUMENT_LIMIT: Final = 2 * NAME_LIMIT + 10
+"""Longest argument of a log line, in characters: the longest name, all of it escaped."""
 INFO, WARNING, ERROR = 20, 30, 40
 """The levels of `logging`, which is imported when something is logged."""
 CACHED_OFFERS: Final = 256
 """Most distinct kinds of connection remembered; beyond that the cache starts anew."""
+
+
+_OF_FIELDS: Final = frozenset(' ="')
 
 
 class Offer:
@@ -368,7 +374,7 @@ class Core(ABC):
         """
         if self.logs(level) and self._log is not None:
             with suppress(Exception):
-                self._log(level, text, *(printable(item, 2000) for item in arguments))
+                self._log(level, text, *(printable(item, ARGUMENT_LIMIT) for item in arguments))
 
     def _first_logs(self, level: int) -> bool:
         """Import `logging`, and let the logger itself be asked from now on."""
@@ -377,6 +383,26 @@ class Core(ABC):
         logger = logging.getLogger(f"sasl_core.{self.service}")
         self._log, self.logs = logger.log, logger.isEnabledFor
         return logger.isEnabledFor(level)
+
+
+def field(value: str | None) -> str:
+    """A value of a log line's `name=value`, told from the fields beside it whatever it is.
+
+    "-" for None. In quotation marks, with those inside of it and backslashes escaped, if it is
+    empty or "-", or holds a blank, "=", a quotation mark, or what cannot be printed: the
+    subject of a certificate is called "CN=Tim Smith,O=Example", and may be called
+    "tim authzid=root".
+    """
+    if value is None:
+        return "-"
+    if value.isprintable():
+        if value not in ("", "-") and _OF_FIELDS.isdisjoint(value):
+            return printable(value, NAME_LIMIT)
+        shown = printable(value, NAME_LIMIT)
+    else:
+        shown = printable(value, NAME_LIMIT // 3)
+    # Not cut once more on its way into the log, or the last mark would be lost.
+    return '"' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _configuration(config: Config, appname: str) -> Configuration:

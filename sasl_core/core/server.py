@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sasl_core.plugs import PwcheckPlug
 
 
-from sasl_core.core.base import INFO, LOG_FAILURE, LOG_SUCCESS, WARNING, Config, Core
+from sasl_core.core.base import INFO, LOG_FAILURE, LOG_SUCCESS, WARNING, Config, Core, field
 from sasl_core.utils import SaslUtils
 
 __all__ = ["ServerCore"]
@@ -114,6 +114,11 @@ class ServerCore(Core):
             *self._audit_plugins(),
         )
         self.may_log_success = options.log_level >= LOG_SUCCESS
+        self.relied_on = frozenset(map(base_name, self.wanted or ())) | (
+            self.configuration.plugins_given("mechanisms")
+        )
+        """The mechanisms that `mech_list` names, or that have a table of their own."""
+        self._untold = set(self.relied_on)
 
     def _audit_plugins(self) -> list[Callable[[AuditEvent], None]]:
         listeners: list[Callable[[AuditEvent], None]] = []
@@ -127,7 +132,15 @@ class ServerCore(Core):
         return listeners
 
     def mechanism(self, name: str) -> ServerPlug:
-        return self.plugs.get("mechanisms", name)
+        try:
+            return self.plugs.get("mechanisms", name)
+        except PluginError as error:
+            # Whoever wrote it into the configuration counts on it; nobody sees that it is not
+            # offered. Each is told once, and a name that came from a peer not at all.
+            if name in self._untold and error.code != NO_SIDE:
+                self._untold.discard(name)
+                self.log_failure(f"mechanism {name!r} is not offered", error)
+            raise
 
     def server_plugs(self, only: str | None) -> list[ServerPlug]:
         """The usable server plugs of `mech_list` (or of all installed); `only` that one.
@@ -300,9 +313,9 @@ class ServerCore(Core):
                 kind,
                 result.name,
                 mechanism or "-",
-                "-" if authid is None else authid,
-                "-" if authzid is None else authzid,
-                remote or "-",
+                field(authid),
+                field(authzid),
+                field(remote or None),
                 detail or "-",
             )
 

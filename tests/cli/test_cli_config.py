@@ -150,20 +150,31 @@ def test_a_password_method_without_its_extra_is_a_problem_once_named(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[[identity_providers]]\nissuer = "https://a"', "[0].audience: required"),
-        ("""identity_providers = '[{"issuer": 1}]'""", "[0].issuer: "),
-        ("identity_providers = '{'", "not JSON"),
-        ('identity_providers_file = "nowhere.json"', "nowhere.json: there is no such file"),
+        (
+            '[[identity_providers]]\nissuer = "https://a"',
+            "{file}: identity_providers[0].audience: required",
+        ),
+        ("""identity_providers = '[{"issuer": 1}]'""", "{file}: identity_providers[0].issuer: "),
+        ("identity_providers = '{'", "{file}: identity_providers: the text of"),
+        (
+            'identity_providers_file = "nowhere.json"',
+            "identity_providers: {folder}/nowhere.json: there is",
+        ),
+        (
+            'identity_providers_file = "p.json"',
+            "{folder}/p.json: identity_providers[0].audienc: unkn",
+        ),
     ],
 )
 def test_wrong_identity_providers_are_a_problem(sasl: Sasl, text: str, told: str) -> None:
     """Once, and not for each mechanism that takes tokens; whatever the mechanisms are."""
+    (sasl.folder / "p.json").write_text('[{"issuer": "https://a", "audienc": "b"}]')
+    told = told.format(file=sasl.folder / "sasl.toml", folder=sasl.folder)
     for more in ("", 'mech_list = ["PLAIN"]\n'):
         done = check(sasl, more + text)
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
-        assert line.startswith("sasl: identity_providers: ")
-        assert told in line
+        assert line.startswith(f"sasl: {told}")
 
 
 PROVIDER = """

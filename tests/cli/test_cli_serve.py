@@ -239,7 +239,14 @@ def test_an_address_that_is_taken(sasl: Sasl) -> None:
 
 
 def test_a_profile_that_is_not_there(sasl: Sasl) -> None:
-    """Both commands name it; one that cannot be served says what it lacks."""
+    """Both commands say which there are; one that cannot be served says what it lacks."""
+    for served in ("smpt", "imap"):
+        done = sasl.run("serve", served, "--listen", "127.0.0.1:0")
+        hint = "; did you mean 'smtp'?" if served == "smpt" else ""
+        said = f"sasl: there is no protocol {served!r}; there are mongodb, smtp{hint}\n"
+        assert (done.returncode, done.stderr) == (1, said)
+    done = sasl.run("auth", "imap://127.0.0.1:1", "--mechanism", "ANONYMOUS")
+    assert done.stderr == "sasl: there is no protocol 'imap'; there are mongodb, smtp, smtps\n"
     sasl.module("half", "PORT = 7")
     sasl.install("half", ("profiles", "half", "half"))
     for done in (
@@ -336,3 +343,45 @@ def test_options_that_need_a_certificate(sasl: Sasl, options: tuple[str, ...]) -
     done = sasl.run("serve", "smtp", "--listen", "127.0.0.1:0", "--db", str(sasl.db), *options)
     assert done.returncode == 1
     assert "goes with --tls-cert" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[mechanisms.EXTERNAL]\nneed_acount = true\n",
+            "{file}: mechanisms.EXTERNAL.need_acount: unknown option 'need_acount'; did you mean",
+        ),
+        (
+            "[mechanisms.OAUTHBEARER]\nvalidation = 'introspection'\n",
+            "mechanisms.OAUTHBEARER: validation = 'introspection' needs introspection_url",
+        ),
+        ("[mechanisms.PLAIN]\nfoo = 1\n", "{file}: mechanisms.PLAIN.foo: plugin 'PLAIN' takes"),
+    ],
+)
+def test_a_slip_in_a_mechanisms_table_ends_it(sasl: Sasl, text: str, said: str) -> None:
+    """A server that lacked what the table demands would let in whom it keeps out."""
+    sasl.user("tim")
+    file = sasl.folder / "sasl.toml"
+    file.write_text(text)
+    done = sasl.run(
+        "serve", "smtp", "--listen", "127.0.0.1:0", "--config", str(file), "--db", str(sasl.db)
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    last = lines(done.stderr)[-1]
+    assert last.startswith(f"sasl: {said.format(file=file)}"), last
+
+
+def test_a_mechanism_that_is_counted_on_and_not_offered_is_told(sasl: Sasl) -> None:
+    """Named in mech_list, or with a table of its own: once each, at the start, with the reason."""
+    sasl.user("tim")
+    file = sasl.folder / "sasl.toml"
+    file.write_text('mech_list = ["SCRAM-SHA-256", "GSSAPI"]\n[mechanisms.XOAUTH2]\nscope = "m"\n')
+    with sasl.serving("--config", str(file), "--db", str(sasl.db)) as served:
+        assert offered(served.port) == {"SCRAM-SHA-256"}
+        assert served.end(signal.SIGTERM) == 0
+    told = [line for line in lines(served.log) if "is not offered" in line]
+    assert len(told) == 2, served.log
+    assert told[0].startswith("sasl: mechanism 'GSSAPI' is not offered: ")
+    assert told[1].startswith("sasl: warning: mechanism 'XOAUTH2' is not offered: no identity")

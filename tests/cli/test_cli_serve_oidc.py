@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import socket
 import threading
@@ -112,6 +114,52 @@ def test_a_token_alone_chooses_a_mechanism(sasl: Sasl, provider: LoginProvider) 
         done = sasl.run("auth", f"smtp://{served.address}", "--token-file", "token")
     assert done.returncode == 0
     assert any(f"by {name}\n" in done.stdout for name in TOKEN_MECHANISMS)
+
+
+def test_the_first_page_can_be_followed(sasl: Sasl, provider: LoginProvider) -> None:
+    """Its two files and its three commands, in a folder that has nothing else but a token."""
+    page = (Path(__file__).parents[2] / "docs" / "start.md").read_text("utf-8")
+    section = page.partition("## Access tokens")[2].partition("\n## ")[0]
+    (providers,) = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    (settings,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    validate, serve, auth = (shlex.split(line) for line in commands.splitlines())
+    # Ours is no provider in the net.
+    issuer = "https://id.example.com"
+    tables = [{**each, "allowLoopbackHttp": True} for each in json.loads(providers)]
+    assert [each["issuer"] for each in tables] == [issuer]
+    text = json.dumps(tables).replace(issuer, provider.issuer)
+    (sasl.folder / "providers.json").write_text(text, "utf-8")
+    (sasl.folder / "sasl.toml").write_text(settings, "utf-8")
+    (sasl.folder / "token").write_text(provider.token(ADA))
+    sasl.db.unlink()
+    words = [word.replace(issuer, provider.issuer) for word in validate[1:]]
+    done = sasl.run(*words, "--allow-loopback-http")
+    assert done.returncode == 0, done.stderr
+    assert serve[:5] == ["sasl", "serve", "smtp", "--listen", "127.0.0.1:2525"]
+    with sasl.serving(*serve[5:]) as served:
+        done = sasl.run(*(word.replace("127.0.0.1:2525", served.address) for word in auth[1:]))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "authenticated by its access token, by OAUTHBEARER\n"
+        assert served.end(signal.SIGTERM) == 0
+    assert "authid=corp/ada" in served.log
+
+
+def test_a_slip_in_the_providers_is_told_with_its_place(sasl: Sasl) -> None:
+    """The file that it is in, or the option alone where it is on the command line."""
+    wrong = '[{"issuer": "https://id.example.com", "audienc": "mail"}]'
+    (sasl.folder / "p.json").write_text(wrong)
+    config = configured(sasl, "auxprop_plugin = []\n")
+    for given, place in ((wrong, ""), ("@p.json", f"{sasl.folder / 'p.json'}: ")):
+        done = sasl.run(
+            *("serve", "smtp", "--listen", "127.0.0.1:0", "--allow-cleartext"),
+            *("--config", config, "--oidc-identity-providers", given),
+        )
+        assert done.returncode == 1
+        said = (
+            f"sasl: {place}identity_providers[0].audienc: unknown field; did you mean 'audience'?"
+        )
+        assert done.stderr == f"{said}\n"
 
 
 @pytest.mark.parametrize("mechanism", ["MONGODB-OIDC", "OAUTHBEARER"])

@@ -633,6 +633,11 @@ def test_a_client_goes_to_no_such_address(driver: Driver, address: str) -> None:
     assert caught.value.code == "oidc-issuer"
     assert not person.asked
     assert "tim" not in str(caught.value)
+    detail = caught.value.detail or ""
+    local = address in ("http://localhost:8080", "http://127.0.0.1")
+    # The option of the client's side, as it is written: no key of a server's providers.
+    assert ("needs [mechanisms.MONGODB-OIDC] allow_loopback_http = true" in detail) is local
+    assert "allowLoopbackHttp" not in detail
 
 
 def test_a_client_may_be_told_to_trust_its_machine(driver: Driver) -> None:

@@ -14,6 +14,7 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -992,7 +993,29 @@ def test_an_answer_that_is_none(serve: Serve, wrong: Any, caplog: pytest.LogCapt
             "codeName": "InternalError",
         }
         assert peer.ask({"ping": 1}) == {"ok": 1.0}
-    assert "a command could not be answered" in caplog.text
+    assert "the command find could not be answered: " in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_why_an_answer_failed_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """The command, and where a stranger's error came from; of ours the text. Nothing is forged."""
+
+    async def answer(command: Command) -> Any:
+        if command.name == "own":
+            raise UsageError("there is no such collection")
+        return {"ok": int("secret")}
+
+    with serve(on_command=answer).connect() as peer:
+        peer.plain()
+        for name in ("find", "own", "a\nb", "x" * 500):
+            assert peer.ask({name: 1})["code"] == 1
+    line = answer.__code__.co_firstlineno + 3
+    place = f"ValueError at {Path(__file__).name}:{line} in answer"
+    logged = [each.getMessage() for each in caplog.records if "answered" in each.getMessage()]
+    assert logged[0] == f"the command find could not be answered: {place}"
+    assert logged[1] == "the command own could not be answered: there is no such collection"
+    assert logged[2].startswith("the command a\\nb could not be")
+    assert len(logged[3]) < 250
     assert "secret" not in caplog.text
 
 

@@ -55,7 +55,7 @@ class MongodbOidcClient(ClientPlug):
         if token is None:
             # As it was typed: it has to equal a claim to the letter.
             step = parse_server_step1((yield from NeedPeer(format_client_step1(hint))))
-            check_issuer(step.issuer, allow_loopback_http=self._loopback)
+            check_issuer(step.issuer, allow_loopback_http=self._loopback, option=LOOPBACK_OPTION)
             token = yield from obtain_token(
                 ctx,
                 username=hint,
@@ -65,6 +65,9 @@ class MongodbOidcClient(ClientPlug):
             )
         return Success(data=format_client_step2(token))
 
+
+LOOPBACK_OPTION: Final = f"[mechanisms.{NAME}] allow_loopback_http = true"
+"""What lets a server name a provider of this very machine, in clear text."""
 
 _WHO: Final = NeedCallback(
     (Prompt(PromptId.AUTHNAME, "User name at the identity provider (may be empty)", "", ""),)

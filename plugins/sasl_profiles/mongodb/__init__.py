@@ -7,8 +7,8 @@ server, and that is all: for what comes then MongoDB has drivers. Beneath them s
 `client_dialogue`, without I/O. `PyMongoTokens` is a callback of PyMongo's that gets its tokens from
 any of our sources. What needs sockets or asyncio is loaded when it is first named.
 
-`PORT`, `SERVICE`, `TLS`, `URL_OPTIONS`, `ALIASES`, `BEARER_MECHANISM`, `make_server` and
-`make_client` are what the command line asks of a profile (docs/cli.md).
+`PORT`, `SERVICE`, `TLS`, `URL_OPTIONS`, `ALIASES`, `BEARER_MECHANISM`, `NEEDS_ACCOUNT`,
+`make_server` and `make_client` are what the command line asks of a profile (docs/cli.md).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ __all__ = [
     "SERVICE",
     "TLS",
     "BEARER_MECHANISM",
+    "NEEDS_ACCOUNT",
     "URL_OPTIONS",
     "AsyncMongodbClient",
     "Command",
@@ -82,6 +83,9 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType({"MONGODB-X509": "EXTERNAL"
 
 BEARER_MECHANISM: Final = "MONGODB-OIDC"
 """The mechanism that takes an access token where none is named."""
+
+NEEDS_ACCOUNT: Final = True
+"""Whoever comes by a certificate has to be a user, whatever is configured."""
 
 _HOME = {
     "AsyncMongodbClient": "aio_client",

@@ -15,6 +15,8 @@ from sasl_core.plugin import (
     SaslError,
     UsageError,
     UserName,
+    printable,
+    raised,
 )
 from sasl_profiles.mongodb.connection import MongodbConnection
 from sasl_profiles.mongodb.events import (
@@ -298,7 +300,13 @@ class ClientTask:
             answer = await handler(command)
             return encode_document(answer) if isinstance(answer, Mapping) else _checked(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client hears of a failure.
-            _log.error("a command could not be answered: %s", type(error).__name__)
+            # A foreign error's text may hold a secret, so that its place has to do.
+            if isinstance(error, SaslError):
+                why = error.detail or str(error)
+            else:
+                why = raised(error, __file__)
+            name = printable(command.name, 64)
+            _log.error("the command %s could not be answered: %s", name, printable(why, 500))
             return None
 
     def _reload(self, providers: list[object] | str) -> None:
