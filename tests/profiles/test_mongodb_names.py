@@ -375,3 +375,20 @@ def test_roles_come_from_the_stores(serve: Serve, caplog: pytest.LogCaptureFixtu
             {"role": "b\u00f6b", "db": "admin"},
         ]
     assert "2 roles of 'tim' are no UTF-8" in caplog.text
+
+
+def test_when_nobody_knows_whose_name_it_is_the_login_lapses(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection goes on, and what is wrong with the providers is in the log."""
+    service = serve()
+
+    def wrong(_name: str) -> str | None:
+        raise ConfigError("wrong", key="identity_providers")
+
+    with service.connect() as peer:
+        assert peer.plain()["done"] is True
+        monkeypatch.setattr(service.mongo, "external_problem", wrong)
+        assert peer.ask({"ping": 1})["code"] == 391
+        assert peer.ask({"logout": 1})["ok"] == 1.0
+    assert "a login stands no more: " in caplog.text

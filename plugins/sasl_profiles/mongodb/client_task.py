@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from sasl_core.plugin import (
-    AuthenticationError,
     ChannelBindings,
     MechanismError,
-    Result,
     SaslError,
     UsageError,
-    UserName,
     printable,
     raised,
 )
@@ -28,11 +25,10 @@ from sasl_profiles.mongodb.events import (
     CommandReceived,
     Event,
     LoggedOut,
-    Login,
     ProvidersGiven,
 )
-from sasl_profiles.mongodb.exchange import EXTERNAL, SASL_NAMES, X509
-from sasl_profiles.mongodb.names import another_database, as_text, parse_roles
+from sasl_profiles.mongodb.exchange import SASL_NAMES, X509
+from sasl_profiles.mongodb.server_login import ROLES, login_of
 from sasl_tls.driver import Driver
 from sasl_tokens.bson import encode_document
 
@@ -52,10 +48,6 @@ HANDSHAKE_SECONDS: Final = 30.0
 
 STANDS_SECONDS: Final = 5.0
 """How long it is good for a full server that a login has stood."""
-
-# Properties of a session.
-ROLES: Final = "roles"
-DATABASE: Final = "database"
 
 _NO_BINDING: Final = ChannelBindings({}, {"every type": "no driver of MongoDB's binds a login"})
 
@@ -204,7 +196,7 @@ class ClientTask:
             self._machine.challenge(reply.data or b"")
             return
         try:
-            login = self._login_of(server, session)
+            login = login_of(self._owner, server, session, self._database, self._named)
         except SaslError as error:
             # The core has told of a login.
             server.core.audit(
@@ -222,58 +214,6 @@ class ClientTask:
         self._replace_login(session)
         self._ask_again = self._clock()
         self.first_exchange = self.lapsed_since = None
-
-    def _login_of(self, server: Server, session: ServerSession) -> Login:
-        """Who logged in, in MongoDB's words.
-
-        Raises:
-            AuthenticationError: whoever it is must not have that name here.
-            MechanismError: it negotiated a security layer.
-        """
-        if session.layer is not None:
-            raise MechanismError("MongoDB's protocol carries no security layer; use TLS")
-        owner, name, database = self._owner, session.authzid, self._database
-        valid = session.valid
-        owner_of_certificate = session.mechanism == SASL_NAMES[X509]
-        # As it was sent: SASL takes blanks off the name of whom one wants to act as.
-        if owner_of_certificate and not (
-            session.authid == name and self._named in {b"", name.encode()}
-        ):
-            raise AuthenticationError(
-                result=Result.NOAUTHZ, detail="the user is not the subject of the certificate"
-            )
-        # A token has a namespace; it is the only one that has.
-        given = session.properties.get(DATABASE)
-        if given:
-            named = as_text(given[0])
-            if named is None:
-                raise AuthenticationError(detail="the token's database is no UTF-8")
-            database = named
-        elif database == EXTERNAL:
-            if (problem := owner.external_problem(name)) is not None:
-                raise AuthenticationError(result=Result.NOAUTHZ, detail=problem)
-
-            def stands() -> bool:
-                # A provider may come later whose users have such names.
-                try:
-                    return session.valid() and owner.external_problem(session.authzid) is None
-                except SaslError as error:
-                    # Nobody knows whose name it is.
-                    _log.error("a login stands no more: %s", error)
-                    return False
-
-            valid = stands
-        elif server.core.realm == database:
-            # By the realm the stores tell users of this database from others, and a client may
-            # write one. Where it is left out of the name, no other must be let in.
-            user = UserName.parse(name)
-            if user.realm != database:
-                raise another_database(name, database)
-            name = user.name
-        administrator = (database, name) in owner.administrators
-        roles = parse_roles(session.properties.get(ROLES), name)
-        renewable = not owner_of_certificate
-        return Login(name, database, roles, administrator, valid, renewable)
 
     def _fail(self, error: SaslError) -> None:
         self._drop_exchange()

@@ -34,6 +34,7 @@ from sasl_profiles.mongodb.exchange import (
     parse_continuation,
     parse_start,
 )
+from sasl_profiles.mongodb.server_facts import build_info, check_user, hello
 from sasl_profiles.mongodb.states import Conversation, State
 from sasl_tokens.bson import SIZE_LIMIT, decode_document
 
@@ -43,13 +44,6 @@ if TYPE_CHECKING:
     from sasl_profiles.mongodb.wire import Request
 
 __all__ = ["MongodbConnection"]
-
-DOCUMENT_LIMIT: Final = 16 * 1024 * 1024
-"""Longest document that drivers are told to send, in octets, where a message may be as long."""
-
-BATCH_LIMIT: Final = 100_000
-WIRE_VERSIONS: Final = (0, 25)
-"""What drivers are told of our age: from the first MongoDB to 8.0."""
 
 PROVIDERS: Final = "oidcIdentityProviders"
 
@@ -147,23 +141,9 @@ class MongodbConnection(Conversation):
     # --- the commands ---------------------------------------------------------------------------
 
     def _hello_command(self, document: _Document) -> None:
-        legacy = "hello" not in document
-        least, most = WIRE_VERSIONS
-        answer: dict[str, object] = {
-            "ismaster" if legacy else "isWritablePrimary": True,
-            "maxBsonObjectSize": min(DOCUMENT_LIMIT, self._message_size),
-            "maxMessageSizeBytes": self._message_size,
-            "maxWriteBatchSize": BATCH_LIMIT,
-            "connectionId": self._number,
-            "minWireVersion": least,
-            "maxWireVersion": most,
-            "readOnly": False,
-            "ok": 1.0,
-        }
-        if document.get("helloOk") is True:
-            answer["helloOk"] = True
+        answer = hello(document, self._number, self._message_size)
         if "saslSupportedMechs" in document:
-            _check_user(document["saslSupportedMechs"])
+            check_user(document["saslSupportedMechs"])
             self._tell_mechanisms(answer)
         speculative = document.get("speculativeAuthenticate")
         if isinstance(speculative, dict) and not self.exchanging:
@@ -275,8 +255,7 @@ class MongodbConnection(Conversation):
         self._pending = ProvidersGiven(cast("list[object] | str", providers))
 
     def _build_info(self, _document: _Document) -> None:
-        size = min(DOCUMENT_LIMIT, self._message_size)
-        self._send({**_BUILD, "maxBsonObjectSize": size, **_OK})
+        self._send(build_info(self._message_size))
 
     def _nothing(self, _document: _Document) -> None:
         self._send(_OK)
@@ -297,14 +276,6 @@ class MongodbConnection(Conversation):
 
 
 _OK: Final[_Document] = {"ok": 1.0}
-_BUILD: Final[_Document] = {
-    "version": "8.0.0",  # as WIRE_VERSIONS
-    "versionArray": [8, 0, 0, 0],
-    "gitVersion": "sasl-core",
-    "modules": [],
-    "bits": 64,
-    "debug": False,
-}
 
 
 def _name(body: bytes) -> str:
@@ -312,14 +283,3 @@ def _name(body: bytes) -> str:
     stop = body.find(b"\0", 5, 5 + NAME_LIMIT + 1)
     name = body[5 : max(stop, 5)]
     return name.decode("ascii") if name.isascii() else ""
-
-
-def _check_user(value: object) -> None:
-    """`saslSupportedMechs` names a database and a user.
-
-    Raises:
-        PeerError: it does not; code "bad-value".
-    """
-    database, dot, user = value.partition(".") if isinstance(value, str) else ("", "", "")
-    if not (database and dot and user):
-        raise PeerError("no database and user", code="bad-value")
