@@ -29,13 +29,17 @@ FOR_PEERS = {str(BackendError()), str(BackendError(temporary=False))}
 WRONG_OPTIONS = (ConfigError.default_code, "plugin-options")
 """The codes of a plugin's error that its table of the configuration is wrong."""
 
+NOT_LISTED = ("it is not in client_mech_list", "not in --mechanism, or in client_mech_list")
+"""Why a client passes a mechanism over, in the library's words and in the command line's."""
+
 LINE_LIMIT = 1500
 """Longest line of an error, in characters."""
 
 
 def fail(text: str, *, status: int = 1) -> NoReturn:
     """Say why on standard error, and end the command with `status`."""
-    note(text)
+    # To `sasl auth` --mechanism is such a list, and goes before the configured one.
+    note(text.replace(*NOT_LISTED))
     raise typer.Exit(status)
 
 

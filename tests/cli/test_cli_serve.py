@@ -292,6 +292,17 @@ BOUND = [
 ]
 
 
+def test_a_mechanism_that_was_not_asked_for_blames_no_key(sasl: Sasl) -> None:
+    """Nobody has set client_mech_list: --mechanism did."""
+    sasl.user("tim")
+    with sasl.serving("--db", str(sasl.db)) as served:
+        url = f"smtp://{served.address}"
+        done = sasl.log_in(url, "--mechanism", "SCRAM-SHA-256", "--binding", "require")
+    assert done.returncode == 1
+    assert "; PLAIN: not in --mechanism, or in client_mech_list; " in done.stderr
+    assert "it is not in" not in done.stderr
+
+
 @pytest.mark.parametrize(("serve", "auth", "said"), BOUND)
 def test_both_ends_say_what_a_login_is_bound_by(
     sasl: Sasl,

@@ -200,7 +200,10 @@ def test_plain_scram_goes_with_the_reason_why_plus_is_missing(
     assert "tls-exporter too" in reason
     lines = [line for line in caplog.messages if "-PLUS" in line]
     assert len(lines) == 1
-    assert "Python's ssl cannot export it" in lines[0]
+    assert lines[0] == (
+        "no -PLUS (channel binding) is offered over TLS: tls-exporter: "
+        "Python's ssl cannot export it; pyOpenSSL can (sasl-core[tls])"
+    )
 
 
 def test_the_log_says_by_what_a_login_is_bound_and_shows_no_data(

@@ -113,12 +113,21 @@ class SmtpServer(StreamServer["_Client"]):
             session.close()
 
     def note_unbound(self, bindings: ChannelBindings) -> None:
-        """Log why -PLUS is not offered: once for each reason, not for each client."""
+        """Log why -PLUS is not offered: once for each reason, not for each client.
+
+        In one line what comes first and can be changed; `rejected` of a session has all reasons.
+        """
         why = bindings.why_none()
         if self.binding is not BindingPolicy.OFF and why not in self._unbound:
             if len(self._unbound) < NOTED_REASONS:
                 self._unbound.add(why)
-            _log.info("no mechanism with channel binding (-PLUS) is offered over TLS: %s", why)
+            reasons = (
+                f"{name}: {why_not}"
+                for name, why_not in bindings.missing.items()
+                if "not defined" not in why_not  # for the version of TLS: that stays so
+            )
+            first = printable(next(reasons, why), 300)
+            _log.info("no -PLUS (channel binding) is offered over TLS: %s", first)
 
     def _check(self) -> None:
         _ = self.mechanisms(connection_facts(TransportFacts()))
