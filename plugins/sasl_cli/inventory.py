@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from sasl_core import Client, Registry, Server
-from sasl_core.plugin import ConfigError, PluginError, SaslError, ServerPlug, record
+from sasl_core.plugin import ConfigError, PluginError, SaslError, ServerPlug, raised, record
 
 if TYPE_CHECKING:
     from enum import IntFlag
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sasl_core import Configuration
     from sasl_core.plugin import ClientPlug, Plug
 
-__all__ = ["Offered", "take"]
+__all__ = ["Offered", "take", "why_not"]
 
 HOOKLESS = ("profiles", "commands")
 """Kinds whose entry point is taken as it is: no API version, no flags."""
@@ -121,7 +121,7 @@ def _look(
         except PluginError as error:
             if error.code != NO_SIDE:
                 raise
-    reasons = {side: plug.availability() for side, plug in plugs.items()}
+    reasons = {side: why_not(plug) for side, plug in plugs.items()}
     usable = tuple(side for side, why in reasons.items() if why is None)
     plug = plugs.get("server") or plugs.get("client")
     reason = next((why for why in reasons.values() if why is not None), None)
@@ -142,6 +142,16 @@ def _look(
         reason,
         half=reason is not None and bool(usable),
     )
+
+
+def why_not(plug: Plug) -> str | None:
+    """Why it cannot be used as it is configured; None if it can. Whatever a stranger's raises."""
+    try:
+        return plug.availability()
+    except SaslError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - it is told, and stops nothing.
+        return f"its availability() raised {raised(error, __file__)}"
 
 
 def _words(flags: IntFlag) -> tuple[str, ...]:

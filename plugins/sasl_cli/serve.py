@@ -16,6 +16,7 @@ import typer
 
 from sasl_cli import profiles
 from sasl_cli.addresses import is_loopback, parse_address, show_address
+from sasl_cli.inventory import why_not
 from sasl_cli.output import WRONG_OPTIONS, note, one_line
 from sasl_cli.serve_providers import Providers, check, look_after, provider_tables
 from sasl_cli.serve_tls import ClientCertificates, TlsLibrary, tls_context
@@ -206,7 +207,7 @@ def _look_at_the_mechanisms(server: Server) -> None:
             with suppress(PluginError):
                 _ = core.mechanism(name)  # which logs it, as for every Server
         else:
-            if (reason := plug.availability()) is not None:
+            if (reason := why_not(plug)) is not None:
                 note(f"warning: mechanism {name!r} is not offered: {reason}")
 
 

@@ -109,6 +109,46 @@ def test_anonymous_is_let_in_only_when_asked(sasl: Sasl) -> None:
         assert (done.returncode, done.stdout) == (0, "authenticated as anonymous by ANONYMOUS\n")
 
 
+def test_a_strangers_mechanism_that_breaks_stops_nothing(sasl: Sasl) -> None:
+    """Its availability() raises: a line at the start, a reason in the list; of its text nothing."""
+    sasl.module(
+        "broken",
+        """
+        from sasl_core.plugin import Feature, SecurityFlag, ServerPlug, hookimpl
+
+        SASL_PLUGIN_API = 1
+
+        class Plug(ServerPlug):
+            name = "X-BROKEN"
+            security_flags = SecurityFlag.NOPLAINTEXT
+            features = Feature.WANT_CLIENT_FIRST
+
+            def availability(self):
+                raise ValueError("s3cr3t")
+
+            def converse(self, ctx):
+                yield from ()
+
+        @hookimpl
+        def sasl_server_plug_init(utils):
+            return [Plug()]
+        """,
+    )
+    sasl.install("broken", ("mechanisms", "X-BROKEN", "broken"))
+    sasl.user("tim")
+    file = sasl.folder / "sasl.toml"
+    file.write_text('mech_list = ["SCRAM-SHA-256", "X-BROKEN"]\n')
+    said = "its availability() raised ValueError at broken.py:"
+    with sasl.serving("--config", str(file), "--db", str(sasl.db)) as served:
+        assert offered(served.port) == {"SCRAM-SHA-256"}
+        assert served.end(signal.SIGTERM) == 0
+    assert f"sasl: warning: mechanism 'X-BROKEN' is not offered: {said}" in served.log
+    done = sasl.run("plugins", "--json")
+    assert done.returncode == 0
+    assert said in done.stdout
+    assert "s3cr3t" not in served.log + done.stdout
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
 def test_ipv6_is_written_in_brackets(sasl: Sasl) -> None:
     """`[::1]:0` is listened on, printed and taken in the same form."""
