@@ -210,11 +210,11 @@ def test_a_file_that_is_no_authority_is_named(sasl: Sasl, tls: Tls) -> None:
 def test_the_command_line_logs_in_by_a_certificate(
     sasl: Sasl, tls: Tls, authority: Authority
 ) -> None:
-    """Without a name, by SMTP and to MongoDB: it says by what, and as whom only where we said."""
+    """Without a name, by SMTP and to MongoDB: it says by which certificate."""
     import_tim(sasl)
     tim = authority.sign()
     shown = ["--cafile", str(tls.certificate), "--cert", str(tim.both)]
-    by = "authenticated by what the connection vouches for"
+    by = f"authenticated by certificate {TIM}"
     more = options(sasl, tls, authority)
     with sasl.serving(*more) as served:
         url = f"smtp://localhost:{served.port}"

@@ -51,7 +51,11 @@ def target_of(monkeypatch: pytest.MonkeyPatch, profile: object) -> Target:
     def load_object(self: object, kind: str, name: str) -> object:
         return profile
 
+    def listings(self: object, kind: str) -> tuple[object, ...]:
+        return (SimpleNamespace(name="strange"),)
+
     monkeypatch.setattr(Registry, "load_object", load_object)
+    monkeypatch.setattr(Registry, "listings", listings)
     return find_target(
         "strange://h/?a=b", mechanism="X", starttls=False, cafile=None, cert=None, key=None
     )

@@ -111,6 +111,7 @@ from sasl_tokens.patterns import TEXT_LIMIT, BadPattern, compile_pattern
 from sasl_tokens.sent import check_token
 from sasl_tokens.strict import base64url_encode
 from sasl_tokens.token import inspect_unverified, peek_issuer_and_audience
+from sasl_tokens.told import parse_provider
 
 __all__ = ["TARGETS", "Target", "survives"]
 
@@ -271,6 +272,9 @@ def oidc_client_step2(data: bytes) -> None:
 def oidc_server_step1(data: bytes) -> None:
     step = oidc.parse_server_step1(data)
     assert oidc.parse_server_step1(_written(oidc.format_server_step1, step)) == step
+    # PyMongo hands the same over as a document that it has read itself.
+    told = parse_provider(bson.decode_document(data))
+    assert told == (step.issuer, step.client_id, step.request_scopes)
 
 
 def json_text(data: bytes) -> None:
