@@ -65,15 +65,35 @@ def make_authority(folder: Path) -> Authority:
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     addresses = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     name = "the tests' authority"
+    # From Python 3.13 on the library takes RFC 5280 at its word: it wants the use of an authority's
+    # key, and both keys' names.
+    own = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
+    usage = dict.fromkeys(
+        (
+            "digital_signature",
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
     root = (
         _certificate(name, name, ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True)
+        .add_extension(own, critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     leaf = (
         _certificate("localhost", name, key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False
+        )
         .sign(ca_key, hashes.SHA256())
     )
     made.authority.write_bytes(root.public_bytes(serialization.Encoding.PEM))
