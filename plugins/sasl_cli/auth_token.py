@@ -19,9 +19,6 @@ __all__ = ["CAN_ASK", "check_source", "token_of_person"]
 CAN_ASK: Final = "MONGODB-OIDC"
 """The mechanism whose client can ask the server which provider it trusts."""
 
-SECONDS: Final = 300.0
-"""How long a person may take."""
-
 
 def check_source(settings: Configuration, name: str) -> None:
     """Make sure that there is such a source of tokens; otherwise each mechanism would say so.
@@ -54,7 +51,7 @@ def token_of_person(
         UsageError: the server is none of those; what the source gave is no access token.
         SaslError: whatever the source raised, or `look`.
     """
-    from sasl_tokens.client import allowed_hosts
+    from sasl_tokens.client import allowed_hosts, seconds_for
     from sasl_tokens.hosts import check_host
     from sasl_tokens.sent import check_access_token
 
@@ -65,6 +62,6 @@ def token_of_person(
             return None
         check_host(where.host, allowed_hosts(plug))
         look()
-        request = TokenRequest(service, where.host, user, deadline=SECONDS)
+        request = TokenRequest(service, where.host, user, deadline=seconds_for(plug))
         # A stranger's source may give anything, whatever its type says.
         return check_access_token(client.run(plug.token(request))).value

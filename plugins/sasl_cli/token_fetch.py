@@ -38,10 +38,6 @@ SEVERAL: Final = (BY_DEFAULT, "authorization_code", "device_code")
 PROVIDER: Final = ("issuer", "token_endpoint")
 """The options that say whose a source's client and secret are."""
 
-PERSON: Final = 300.0
-MACHINE: Final = 60.0
-"""Seconds that a person has for a login, and a source for giving a token by itself."""
-
 
 def fetch_token(
     source: Annotated[
@@ -141,6 +137,7 @@ def fetch_token(
             given["resource"] = [resource]
         settings = settings.overlaid({"credentials": {name: given}})
     from sasl_http import HttpTransport
+    from sasl_tokens.client import seconds_for
     from sasl_tokens.sent import check_access_token
 
     with (
@@ -151,7 +148,7 @@ def fetch_token(
     ):
         plug = client.core.plugs.get("credentials", name)
         # No server is shown the token here, so none has to be an allowed host.
-        request = TokenRequest(appname, "localhost", deadline=PERSON if plug.human else MACHINE)
+        request = TokenRequest(appname, "localhost", deadline=seconds_for(plug))
         try:
             with _output_kept():
                 # A stranger's source may give anything, whatever its type says.

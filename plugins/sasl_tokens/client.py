@@ -28,7 +28,7 @@ from sasl_tokens.sent import Given, Sent, check_token
 if TYPE_CHECKING:
     from sasl_core.plugin import ClientContext, CredentialsPlug, Needs
 
-__all__ = ["allowed_hosts", "held_token", "obtain_token", "token_refused"]
+__all__ = ["allowed_hosts", "held_token", "obtain_token", "seconds_for", "token_refused"]
 
 MACHINE_SECONDS: Final = 60.0
 """How long a source may take by itself."""
@@ -102,7 +102,7 @@ def _token(ctx: ClientContext, request: TokenRequest, *, ask: bool) -> Needs[str
         connected_to = ctx.facts.connected_to
         if connected_to is not None:
             check_host(connected_to, hosts)
-    request = evolve(request, deadline=HUMAN_SECONDS if source.human else MACHINE_SECONDS)
+    request = evolve(request, deadline=seconds_for(source))
     # Imported here, for it brings asyncio along.
     from sasl_tokens.cache import TokenCache
 
@@ -113,6 +113,11 @@ def _token(ctx: ClientContext, request: TokenRequest, *, ask: bool) -> Needs[str
         return None
     ctx.refused_hook = sent
     return sent.token
+
+
+def seconds_for(source: CredentialsPlug) -> float:
+    """How long `source` may take over a token, in seconds: a person takes longer."""
+    return HUMAN_SECONDS if source.human else MACHINE_SECONDS
 
 
 def allowed_hosts(source: CredentialsPlug) -> tuple[str, ...]:
